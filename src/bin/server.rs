@@ -1,0 +1,2 @@
+//! The `jamulet-server` binary.
+fn main() {}

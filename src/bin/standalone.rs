@@ -1,0 +1,2 @@
+//! The `jamulet` standalone app.
+fn main() {}

@@ -1,0 +1,139 @@
+//! What the client shows to the world: one immutable picture, replaced whenever something changes.
+
+use std::net::SocketAddr;
+
+use crate::protocol::{ClientEntry, RecorderState};
+use crate::units::{ChannelId, StreamFormat};
+
+/// Everything a window shows except meters (those are atomics: [`super::Handle::meters`]).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// Where the connection stands.
+    pub state: ConnectionState,
+    /// What the user asked for, as typed; empty before the first connect.
+    pub address: String,
+    /// Who is there, own entry included, ascending by channel.
+    pub clients: Vec<ClientEntry>,
+    /// Level of each of `clients`, 0..=9, same order; empty until the server sends some.
+    pub levels: Vec<u8>,
+    /// Channels that have muted us.
+    pub muted_by: Vec<ChannelId>,
+    /// Chat lines, oldest first, at most [`MAX_CHAT_LINES`]: as received (HTML, not trusted).
+    pub chat: Vec<String>,
+    /// Welcome text as received (HTML, not trusted).
+    pub welcome: Option<String>,
+    /// A licence must be accepted before playing.
+    pub licence_required: bool,
+    /// What the server's recorder does.
+    pub recorder: RecorderState,
+    /// The server's version text, once told.
+    pub server_version: Option<String>,
+    /// Round trip in ms: median of the last 2 s.
+    pub ping_ms: Option<f32>,
+    /// Overall delay in ms as Jamulus shows it (protocol.md §9).
+    pub delay_ms: Option<f32>,
+    /// The stream in use.
+    pub format: Option<StreamFormat>,
+    /// Our jitter buffer's size now, in frames.
+    pub client_buffer_frames: u8,
+    /// The server's jitter buffer for us, in frames, as set or as last told.
+    pub server_buffer_frames: Option<u8>,
+    /// Counted since the connection began.
+    pub stats: Stats,
+    /// Upstream rate in kbit/s including UDP/IP headers.
+    pub upstream_kbps: f32,
+    /// The host has not called `process()` for a while although connected.
+    pub host_idle: bool,
+    /// A panic was contained: what part of Jamulet stopped, in one sentence.
+    pub fault: Option<String>,
+}
+
+/// Most chat lines kept.
+pub const MAX_CHAT_LINES: usize = 500;
+
+/// Where the connection stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// Not connected, nothing wrong.
+    #[default]
+    Idle,
+    /// Looking the name up.
+    Resolving,
+    /// Sending; the server has not answered yet.
+    Connecting {
+        /// Where to.
+        server: SocketAddr,
+    },
+    /// In the session.
+    Connected {
+        /// The server.
+        server: SocketAddr,
+        /// Our slot.
+        channel: ChannelId,
+    },
+    /// Not connected; why, and what to do.
+    Failed(Failure),
+}
+
+/// Why there is no connection. `Display` is one sentence with the remedy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The address could not be understood.
+    #[error("{0}")]
+    BadAddress(String),
+    /// The name does not resolve.
+    #[error("{host} was not found. Check the spelling of the address and your internet connection.")]
+    NotFound {
+        /// The name.
+        host: String,
+    },
+    /// Nothing came back within 5 s.
+    #[error("No answer from {server} within 5 s. Check address and port, and whether a firewall blocks UDP; the server may be off.")]
+    NoAnswer {
+        /// The server.
+        server: SocketAddr,
+    },
+    /// Every slot is taken.
+    #[error("{server} is full. Try again when somebody has left, or choose another server.")]
+    ServerFull {
+        /// The server.
+        server: SocketAddr,
+    },
+    /// The server said goodbye.
+    #[error("{server} ended the connection.")]
+    Closed {
+        /// The server.
+        server: SocketAddr,
+    },
+    /// Nothing came for 30 s.
+    #[error("The connection to {server} was lost: nothing arrived for 30 s. Check your network and connect again.")]
+    TimedOut {
+        /// The server.
+        server: SocketAddr,
+    },
+    /// The system refused a socket.
+    #[error("The network cannot be used: {reason}")]
+    Socket {
+        /// The system's words.
+        reason: String,
+    },
+}
+
+/// Counters since the connection began, in frames unless said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Packets sent.
+    pub sent: u64,
+    /// Packets received.
+    pub received: u64,
+    /// Frames that never arrived.
+    pub lost: u64,
+    /// Frames that arrived too late to be played.
+    pub late: u64,
+    /// Frames concealed (lost, late or not there yet).
+    pub concealed: u64,
+    /// Frames left out or put in to bring the buffer back to its target.
+    pub slipped: u64,
+    /// Packets of the wrong size.
+    pub wrong_size: u64,
+}
