@@ -1,4 +1,10 @@
 //! What the tests and the demo share: headless hosts, stock peers, a network simulator, signal analysis.
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
+pub mod child;
+pub mod clap_host;
 pub mod guard;
+pub mod host;
+pub mod pace;
+pub mod track;
+pub mod vst3_host;
+pub mod window;
