@@ -13,8 +13,8 @@ use clack_extensions::audio_ports_config::{AudioPortsConfigBuffer, PluginAudioPo
 use clack_extensions::gui::{GuiApiType, GuiConfiguration, GuiSize, HostGui, HostGuiImpl, PluginGui, Window};
 use clack_extensions::latency::{HostLatency, HostLatencyImpl};
 use clack_extensions::params::{
-    HostParams, HostParamsImplMainThread, HostParamsImplShared, ParamClearFlags, ParamInfoBuffer, ParamInfoFlags,
-    ParamRescanFlags, PluginParams,
+    HostParams, HostParamsImplMainThread, HostParamsImplShared, ParamClearFlags, ParamInfoBuffer,
+    ParamInfoFlags, ParamRescanFlags, PluginParams,
 };
 use clack_extensions::state::{HostState, HostStateImpl, PluginState};
 use clack_host::events::event_types::ParamValueEvent;
@@ -35,9 +35,14 @@ impl ClapPlugin {
     /// Creates an instance of the only plugin in the library or bundle at `path`.
     pub fn load(path: &Path) -> Result<Self> {
         // SAFETY: the file is the plugin under test, whose initialisers are ours to trust.
-        let entry = unsafe { PluginEntry::load(path) }.map_err(|error| anyhow!("{}: {error}", path.display()))?;
+        let entry =
+            unsafe { PluginEntry::load(path) }.map_err(|error| anyhow!("{}: {error}", path.display()))?;
         let factory = entry.get_plugin_factory().context("the library has no CLAP plugin factory")?;
-        ensure!(factory.plugin_count() == 1, "the library has {} CLAP plugins, not one", factory.plugin_count());
+        ensure!(
+            factory.plugin_count() == 1,
+            "the library has {} CLAP plugins, not one",
+            factory.plugin_count()
+        );
         let descriptor = factory.plugin_descriptor(0).context("the factory describes no plugin")?;
         let id: CString = descriptor.id().context("the plugin has no id")?.to_owned();
 
@@ -80,7 +85,8 @@ impl ClapPlugin {
         let mut channels = |input| {
             let ports_count = ports.count(&handle, input);
             ensure!(ports_count == 1, "the plugin has {ports_count} ports on one side, not one");
-            Ok(ports.get(&handle, 0, input, &mut buffer).context("a port has no description")?.channel_count as usize)
+            Ok(ports.get(&handle, 0, input, &mut buffer).context("a port has no description")?.channel_count
+                as usize)
         };
         Ok(ChannelLayout { inputs: channels(true)?, outputs: channels(false)? })
     }
@@ -123,7 +129,8 @@ impl Plugin for ClapPlugin {
                 Some(Parameter {
                     id: info.id.get(),
                     name: String::from_utf8_lossy(info.name).into_owned(),
-                    default: Range { min: info.min_value, max: info.max_value }.normalised(info.default_value),
+                    default: Range { min: info.min_value, max: info.max_value }
+                        .normalised(info.default_value),
                     automatable: info.flags.contains(ParamInfoFlags::IS_AUTOMATABLE),
                 })
             })
@@ -142,10 +149,15 @@ impl Plugin for ClapPlugin {
         let value = self.range(id)?.plain(value);
         let handle = self.instance.plugin_handle();
         let extension: PluginParams = handle.get_extension().context("the plugin has no parameters")?;
-        let mut inactive = self.instance.inactive_plugin_handle().context("the plugin is active: use automation")?;
+        let mut inactive =
+            self.instance.inactive_plugin_handle().context("the plugin is active: use automation")?;
         let events = [ParamValueEvent::new(0, ClapId::new(id), Pckn::match_all(), value)];
         let mut answers = EventBuffer::new();
-        extension.flush(&mut inactive, &InputEvents::from_buffer(&events), &mut OutputEvents::from_buffer(&mut answers));
+        extension.flush(
+            &mut inactive,
+            &InputEvents::from_buffer(&events),
+            &mut OutputEvents::from_buffer(&mut answers),
+        );
         self.pump();
         Ok(())
     }
@@ -180,7 +192,8 @@ impl Plugin for ClapPlugin {
 
     fn set_layout(&mut self, layout: ChannelLayout) -> Result<()> {
         let handle = self.instance.plugin_handle();
-        let extension: PluginAudioPortsConfig = handle.get_extension().context("the plugin has only one layout")?;
+        let extension: PluginAudioPortsConfig =
+            handle.get_extension().context("the plugin has only one layout")?;
         let mut buffer = AudioPortsConfigBuffer::new();
         let found = (0..extension.count(&handle)).find_map(|index| {
             let config = extension.get(&handle, index, &mut buffer)?;
@@ -269,9 +282,14 @@ impl Plugin for ClapPlugin {
         if self.requests.flush.swap(false, Ordering::AcqRel) {
             let handle = self.instance.plugin_handle();
             let extension: Option<PluginParams> = handle.get_extension();
-            if let (Some(extension), Some(mut inactive)) = (extension, self.instance.inactive_plugin_handle()) {
+            if let (Some(extension), Some(mut inactive)) = (extension, self.instance.inactive_plugin_handle())
+            {
                 let mut answers = EventBuffer::new();
-                extension.flush(&mut inactive, &InputEvents::empty(), &mut OutputEvents::from_buffer(&mut answers));
+                extension.flush(
+                    &mut inactive,
+                    &InputEvents::empty(),
+                    &mut OutputEvents::from_buffer(&mut answers),
+                );
             }
         }
     }
@@ -306,7 +324,10 @@ impl Audio for ClapAudio {
     }
 
     fn start(&mut self) -> Result<()> {
-        self.processor.ensure_processing_started().map(drop).map_err(|error| anyhow!("starting audio: {error}"))
+        self.processor
+            .ensure_processing_started()
+            .map(drop)
+            .map_err(|error| anyhow!("starting audio: {error}"))
     }
 
     fn process(&mut self, block: &mut Block<'_>) -> Result<()> {
@@ -317,7 +338,12 @@ impl Audio for ClapAudio {
         self.events.clear();
         for &(id, value) in block.changes.iter().take(MAX_CHANGES) {
             if let Some(range) = find_range(&self.ranges, id) {
-                self.events.push(ParamValueEvent::new(0, ClapId::new(id), Pckn::match_all(), range.plain(value)));
+                self.events.push(ParamValueEvent::new(
+                    0,
+                    ClapId::new(id),
+                    Pckn::match_all(),
+                    range.plain(value),
+                ));
             }
         }
         self.answers.clear();
@@ -329,13 +355,17 @@ impl Audio for ClapAudio {
         }]);
         let mut output_ports = self.output_ports.with_output_buffers([AudioPortBuffer {
             latency: 0,
-            channels: AudioPortBufferType::f32_output_only(block.output.iter_mut().map(|channel| &mut **channel)),
+            channels: AudioPortBufferType::f32_output_only(
+                block.output.iter_mut().map(|channel| &mut **channel),
+            ),
         }]);
         let processor = self.processor.as_started_mut()?;
         let (events, mut answers) =
             (InputEvents::from_buffer(&self.events), OutputEvents::from_buffer(&mut self.answers));
         let time = self.frames;
-        guard::watch(|| processor.process(&input_ports, &mut output_ports, &events, &mut answers, Some(time), None))?;
+        guard::watch(|| {
+            processor.process(&input_ports, &mut output_ports, &events, &mut answers, Some(time), None)
+        })?;
         self.frames += frames as u64;
         Ok(())
     }
@@ -452,6 +482,10 @@ impl HostHandlers for Host {
     type AudioProcessor<'a> = ();
 
     fn declare_extensions(builder: &mut HostExtensions<Self>, _shared: &Self::Shared<'_>) {
-        builder.register::<HostGui>().register::<HostParams>().register::<HostState>().register::<HostLatency>();
+        builder
+            .register::<HostGui>()
+            .register::<HostParams>()
+            .register::<HostState>()
+            .register::<HostLatency>();
     }
 }

@@ -108,6 +108,8 @@ mod tests {
         pacer.wait();
         sleep(Duration::from_millis(20));
         pacer.wait();
-        assert!(pacer.stalls().iter().any(|stall| stall.block == 1 && stall.late > Duration::from_millis(18)));
+        assert!(
+            pacer.stalls().iter().any(|stall| stall.block == 1 && stall.late > Duration::from_millis(18))
+        );
     }
 }

@@ -83,7 +83,9 @@ impl Track {
 
     /// Sets a parameter, 0..=1, by automation: from the next block on.
     pub fn set(&self, id: u32, value: f64) -> Result<()> {
-        self.changes.try_send((id, value)).map_err(|_| anyhow!("the track takes no automation: has it stopped?"))
+        self.changes
+            .try_send((id, value))
+            .map_err(|_| anyhow!("the track takes no automation: has it stopped?"))
     }
 
     /// Samples per channel played so far.
@@ -108,11 +110,7 @@ pub type Rendered = (Box<dyn Audio>, Vec<Vec<f32>>);
 
 /// Feeds `input` through the audio half as fast as the machine can, on a thread of its own, in
 /// blocks of the given lengths over and over.
-pub fn render(
-    mut audio: Box<dyn Audio>,
-    input: &[Vec<f32>],
-    block_frames: &[usize],
-) -> Result<Rendered> {
+pub fn render(mut audio: Box<dyn Audio>, input: &[Vec<f32>], block_frames: &[usize]) -> Result<Rendered> {
     let layout = audio.layout();
     let frames = input.first().map_or(0, Vec::len);
     let run = move || -> Result<_> {
@@ -123,7 +121,8 @@ pub fn render(
             let length = *lengths.next().context("no block lengths")?;
             let range = start..frames.min(start + length);
             let inputs: Vec<&[f32]> = input.iter().map(|channel| &channel[range.clone()]).collect();
-            let mut outputs: Vec<&mut [f32]> = output.iter_mut().map(|channel| &mut channel[range.clone()]).collect();
+            let mut outputs: Vec<&mut [f32]> =
+                output.iter_mut().map(|channel| &mut channel[range.clone()]).collect();
             audio.process(&mut Block { input: &inputs, output: &mut outputs, changes: &[] })?;
             start = range.end;
         }

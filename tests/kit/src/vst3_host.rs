@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use vst3::Steinberg::Linux::{
-    FileDescriptor, IEventHandler, IEventHandlerTrait, IRunLoop, IRunLoopTrait, ITimerHandler, ITimerHandlerTrait,
-    TimerInterval,
+    FileDescriptor, IEventHandler, IEventHandlerTrait, IRunLoop, IRunLoopTrait, ITimerHandler,
+    ITimerHandlerTrait, TimerInterval,
 };
 use vst3::Steinberg::Vst::*;
 use vst3::Steinberg::*;
@@ -38,18 +38,31 @@ impl Vst3Plugin {
         // SAFETY: calls of a live factory with places for their results; the interface pointers
         // that come back are owned by whoever asked for them, and `from_raw` takes that over.
         unsafe {
-            ensure!(factory.countClasses() == 1, "the library has {} VST3 classes, not one", factory.countClasses());
+            ensure!(
+                factory.countClasses() == 1,
+                "the library has {} VST3 classes, not one",
+                factory.countClasses()
+            );
             let mut class: PClassInfo = std::mem::zeroed();
             check("asking for the class", factory.getClassInfo(0, &mut class))?;
             let mut object: *mut c_void = std::ptr::null_mut();
             let interface = IComponent::IID.as_ptr().cast::<c_char>();
-            check("creating the component", factory.createInstance(class.cid.as_ptr().cast(), interface, &mut object))?;
-            let component = ComPtr::from_raw(object.cast::<IComponent>()).context("the factory created nothing")?;
-            let host = ComWrapper::new(HostApplication).to_com_ptr::<IHostApplication>().context("host application")?;
+            check(
+                "creating the component",
+                factory.createInstance(class.cid.as_ptr().cast(), interface, &mut object),
+            )?;
+            let component =
+                ComPtr::from_raw(object.cast::<IComponent>()).context("the factory created nothing")?;
+            let host = ComWrapper::new(HostApplication)
+                .to_com_ptr::<IHostApplication>()
+                .context("host application")?;
             check("initialising", component.initialize(host.as_ptr().cast()))?;
-            let processor = component.cast::<IAudioProcessor>().context("the component processes no audio")?;
-            let controller = component.cast::<IEditController>().context("the component is not its own controller")?;
-            let handler = ComWrapper::new(ComponentHandler).to_com_ptr::<IComponentHandler>().context("handler")?;
+            let processor =
+                component.cast::<IAudioProcessor>().context("the component processes no audio")?;
+            let controller =
+                component.cast::<IEditController>().context("the component is not its own controller")?;
+            let handler =
+                ComWrapper::new(ComponentHandler).to_com_ptr::<IComponentHandler>().context("handler")?;
             check("setting the handler", controller.setComponentHandler(handler.as_ptr()))?;
             let mut plugin = Self {
                 component,
@@ -73,7 +86,8 @@ impl Vst3Plugin {
 
     /// Suggests a scale for the open editor.
     pub fn set_scale(&mut self, scale: f32) -> Result<bool> {
-        let support = self.view()?.cast::<IPlugViewContentScaleSupport>().context("the editor takes no scale")?;
+        let support =
+            self.view()?.cast::<IPlugViewContentScaleSupport>().context("the editor takes no scale")?;
         // SAFETY: a call of a live view on the main thread.
         Ok(unsafe { support.setContentScaleFactor(scale) } == kResultOk)
     }
@@ -188,7 +202,8 @@ impl Plugin for Vst3Plugin {
         let (mut input, mut output) = (speakers(layout.inputs)?, speakers(layout.outputs)?);
         // SAFETY: calls of a live plugin with one arrangement per bus.
         unsafe {
-            let (audio, inward, outward) = (MediaTypes_::kAudio, BusDirections_::kInput, BusDirections_::kOutput);
+            let (audio, inward, outward) =
+                (MediaTypes_::kAudio, BusDirections_::kInput, BusDirections_::kOutput);
             for direction in [inward, outward] {
                 let count = self.component.getBusCount(audio as i32, direction as i32);
                 ensure!(count == 1, "the plugin has {count} buses on one side, not one");
@@ -239,8 +254,10 @@ impl Plugin for Vst3Plugin {
 
     fn has_editor(&mut self) -> bool {
         // SAFETY: a call of a live view on the main thread.
-        self.with_view(|view| Ok(unsafe { view.isPlatformTypeSupported(kPlatformTypeX11EmbedWindowID) } == kResultOk))
-            .unwrap_or(false)
+        self.with_view(|view| {
+            Ok(unsafe { view.isPlatformTypeSupported(kPlatformTypeX11EmbedWindowID) } == kResultOk)
+        })
+        .unwrap_or(false)
     }
 
     fn open_editor(&mut self, parent: u32) -> Result<[u32; 2]> {
@@ -401,7 +418,8 @@ fn factory(path: &Path) -> Result<ComPtr<IPluginFactory>> {
         let library = libloading::Library::new(path)?;
         #[cfg(target_os = "linux")]
         {
-            let enter: libloading::Symbol<'_, unsafe extern "C" fn(*mut c_void) -> bool> = library.get(b"ModuleEntry")?;
+            let enter: libloading::Symbol<'_, unsafe extern "C" fn(*mut c_void) -> bool> =
+                library.get(b"ModuleEntry")?;
             ensure!(enter(std::ptr::null_mut()), "ModuleEntry refused");
         }
         let get: libloading::Symbol<'_, unsafe extern "system" fn() -> *mut IPluginFactory> =
@@ -455,7 +473,8 @@ impl IBStreamTrait for MemoryStream {
     unsafe fn write(&self, buffer: *mut c_void, count: int32, done: *mut int32) -> tresult {
         let mut data = self.data.borrow_mut();
         // SAFETY: the caller's buffer holds the bytes it names.
-        let bytes = unsafe { std::slice::from_raw_parts(buffer.cast::<u8>(), usize::try_from(count).unwrap_or(0)) };
+        let bytes =
+            unsafe { std::slice::from_raw_parts(buffer.cast::<u8>(), usize::try_from(count).unwrap_or(0)) };
         data.truncate(self.position.get());
         data.extend_from_slice(bytes);
         self.position.set(data.len());
@@ -563,7 +582,12 @@ impl IHostApplicationTrait for HostApplication {
         kResultOk
     }
 
-    unsafe fn createInstance(&self, _class: *mut TUID, _interface: *mut TUID, object: *mut *mut c_void) -> tresult {
+    unsafe fn createInstance(
+        &self,
+        _class: *mut TUID,
+        _interface: *mut TUID,
+        object: *mut *mut c_void,
+    ) -> tresult {
         // SAFETY: the caller's place for a pointer.
         unsafe { *object = std::ptr::null_mut() };
         kNotImplemented

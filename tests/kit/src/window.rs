@@ -20,7 +20,16 @@ impl Screen {
     /// Starts a server with one screen of this size in pixels.
     pub fn start([width, height]: [u32; 2]) -> Result<Self> {
         let mut server = Command::new("Xvfb")
-            .args(["-displayfd", "1", "-nolisten", "tcp", "-screen", "0", &format!("{width}x{height}x24")])
+            .args([
+                "-displayfd",
+                "1",
+                "-noreset",
+                "-nolisten",
+                "tcp",
+                "-screen",
+                "0",
+                &format!("{width}x{height}x24"),
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -63,7 +72,9 @@ impl HostWindow {
         let attributes = CreateWindowAux::new().background_pixel(black);
         let (width, height) = (u16::try_from(width)?, u16::try_from(height)?);
         let (depth, class) = (x11rb::COPY_DEPTH_FROM_PARENT, WindowClass::INPUT_OUTPUT);
-        connection.create_window(depth, window, root, 0, 0, width, height, 0, class, visual, &attributes)?.check()?;
+        connection
+            .create_window(depth, window, root, 0, 0, width, height, 0, class, visual, &attributes)?
+            .check()?;
         connection.map_window(window)?.check()?;
         connection.sync()?;
         Ok(Self { connection, window })
@@ -98,8 +109,10 @@ impl HostWindow {
     pub fn picture(&self) -> Result<Picture> {
         let geometry = self.connection.get_geometry(self.window)?.reply()?;
         let (width, height) = (geometry.width, geometry.height);
-        let image =
-            self.connection.get_image(ImageFormat::Z_PIXMAP, self.window, 0, 0, width, height, u32::MAX)?.reply()?;
+        let image = self
+            .connection
+            .get_image(ImageFormat::Z_PIXMAP, self.window, 0, 0, width, height, u32::MAX)?
+            .reply()?;
         ensure!(image.depth == 24, "the screen has {} bits per pixel, not 24", image.depth);
         // Four bytes per pixel: blue, green, red, unused.
         let rgb = image.data.chunks_exact(4).flat_map(|pixel| [pixel[2], pixel[1], pixel[0]]).collect();
