@@ -1,1 +1,4 @@
 //! What the tests and the demo share: headless hosts, stock peers, a network simulator, signal analysis.
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
+pub mod guard;
