@@ -2,3 +2,8 @@
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 pub mod guard;
+#[cfg(target_os = "linux")]
+pub mod jack;
+pub mod signal;
+#[cfg(target_os = "linux")]
+pub mod stock;
