@@ -1,1 +1,3 @@
 //! What the tests and the demo share: headless hosts, stock peers, a network simulator, signal analysis.
+
+pub mod netem;
