@@ -15,7 +15,6 @@ pub mod guard;
 pub mod html;
 pub mod params;
 pub mod state;
-pub mod tables;
 pub mod view;
 
 use self::editor::JamuletEditor;
@@ -39,8 +38,10 @@ pub struct Instance {
 /// The audio half of one instance.
 pub struct Jamulet {
     instance: Arc<Instance>,
-    /// `None` if creating it failed, or after a panic in it: then the track passes through.
+    /// `None` if creating it failed: then the track passes through.
     engine: Option<Engine>,
+    /// The engine panicked and is not touched again: the track passes through.
+    abandoned: bool,
     /// Channels of the track, 1 or 2.
     input_channels: usize,
     /// The host renders faster than time passes, and nobody can play along with that.
@@ -55,13 +56,16 @@ impl Jamulet {
         let project = Project::new(saved, handle.clone(), Arc::clone(&guard));
         let params = JamuletParams::new(levels, Arc::clone(&project), handle.clone(), Arc::clone(&guard));
         let instance = Instance { handle, params: Arc::new(params), project, guard };
-        Self { instance: Arc::new(instance), engine, input_channels: 2, offline: false }
+        Self { instance: Arc::new(instance), engine, abandoned: false, input_channels: 2, offline: false }
     }
 
-    /// Gives up a client that panicked. It may be half changed, so nothing of it is touched again:
-    /// it is leaked, for dropping it would run its code once more, on whatever thread this is.
+    /// Gives up an engine that panicked: it may be half changed. It is dropped with the instance, for
+    /// this may be the audio thread, and its client's thread must end before a host unloads us.
     fn abandon_engine(&mut self) {
-        std::mem::forget(self.engine.take());
+        self.abandoned = true;
+        if let (Some(handle), Some(fault)) = (&self.instance.handle, self.instance.guard.fault()) {
+            handle.report_fault(fault);
+        }
     }
 }
 
@@ -123,19 +127,20 @@ impl Plugin for Jamulet {
     ) -> bool {
         self.input_channels = layout.main_input_channels.map_or(0, |channels| channels.get() as usize);
         self.offline = config.process_mode == ProcessMode::Offline;
-        let Some(engine) = &mut self.engine else { return true };
-        let prepare = || {
-            engine.prepare(f64::from(config.sample_rate), config.max_buffer_size as usize);
-            true
-        };
-        if !self.instance.guard.run(Entry::Activate, || false, prepare) {
-            self.abandon_engine();
+        let Some(engine) = self.engine.as_mut().filter(|_| !self.abandoned) else { return true };
+        let mut prepare = || engine.prepare(f64::from(config.sample_rate), config.max_buffer_size as usize);
+        match self.instance.guard.run(Entry::Activate, || None, || Some(prepare())) {
+            // The host learns that we cannot work at this rate.
+            Some(prepared) => prepared.is_ok(),
+            None => {
+                self.abandon_engine();
+                true
+            }
         }
-        true
     }
 
     fn reset(&mut self) {
-        let Some(engine) = &mut self.engine else { return };
+        let Some(engine) = self.engine.as_mut().filter(|_| !self.abandoned) else { return };
         let reset = || {
             engine.reset();
             true
@@ -152,7 +157,7 @@ impl Plugin for Jamulet {
         _context: &mut impl ProcessContext<Self>,
     ) -> ProcessStatus {
         let io = buffer.as_slice();
-        let Some(engine) = self.engine.as_mut().filter(|_| !self.offline) else {
+        let Some(engine) = self.engine.as_mut().filter(|_| !self.abandoned && !self.offline) else {
             pass_through(io, self.input_channels);
             return ProcessStatus::KeepAlive;
         };

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::guard::{Entry, Guard};
 use crate::client::{BufferSettings, FrameChoice, Handle, Profile, Settings, StreamSettings};
-use crate::protocol::Skill;
+use crate::protocol::{Skill, cut_to_utf16};
 use crate::units::{
     BufferSize, Layout, MAX_BUFFER_FRAMES, MAX_CITY_UNITS, MAX_NAME_UNITS, MIN_BUFFER_FRAMES, Quality,
 };
@@ -274,10 +274,10 @@ impl From<StateFile> for SavedState {
             recents: file.recents.into_iter().filter(is_address).take(MAX_RECENTS).collect(),
             settings: Settings {
                 profile: Profile {
-                    name: cut(file.name, MAX_NAME_UNITS),
+                    name: cut_to_utf16(&file.name, MAX_NAME_UNITS).to_owned(),
                     instrument: file.instrument,
                     country: file.country,
-                    city: cut(file.city, MAX_CITY_UNITS),
+                    city: cut_to_utf16(&file.city, MAX_CITY_UNITS).to_owned(),
                     skill: Skill(file.skill),
                 },
                 stream: StreamSettings {
@@ -305,19 +305,6 @@ impl From<StateFile> for SavedState {
             window: file.window.clamped(),
         }
     }
-}
-
-/// The longest start of `text` with at most `max_units` UTF-16 code units.
-pub fn cut(mut text: String, max_units: usize) -> String {
-    let mut units = 0;
-    let end = text.char_indices().find(|(_, char)| {
-        units += char.len_utf16();
-        units > max_units
-    });
-    if let Some((end, _)) = end {
-        text.truncate(end);
-    }
-    text
 }
 
 #[cfg(test)]

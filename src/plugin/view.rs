@@ -19,6 +19,7 @@ use super::html::{self, ChatLine};
 use super::params::Levels;
 use super::state::SavedState;
 use crate::client::{ConnectionState, MeterReading, Settings, Snapshot};
+use crate::protocol::Skill;
 
 /// Height of the header, in points.
 const HEADER_HEIGHT: f32 = 52.0;
@@ -30,6 +31,14 @@ const TRACK_WIDTH: f32 = 132.0;
 const SIDE_WIDTH: f32 = 248.0;
 /// Below this width the side panel is folded away.
 const FOLD_WIDTH: f32 = 760.0;
+
+/// Skill levels from none to expert (docs/PROTOCOL.md §2, 24).
+const SKILLS: [(Skill, &str); 4] = [
+    (Skill::NONE, "None"),
+    (Skill::BEGINNER, "Beginner"),
+    (Skill::INTERMEDIATE, "Intermediate"),
+    (Skill::EXPERT, "Expert"),
+];
 
 /// Everything a frame shows.
 pub struct Model<'a> {

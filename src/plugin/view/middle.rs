@@ -8,10 +8,10 @@ use egui::{
 use super::meter::paint_level;
 use super::theme::{BODY, DARK};
 use super::widgets::{body, button, caption, elided, field, large, main_button};
-use super::{Action, Model, View};
+use super::{Action, Model, SKILLS, View};
 use crate::client::{ConnectionState, Failure};
-use crate::plugin::tables::{COUNTRIES, INSTRUMENTS, SKILLS, find};
-use crate::protocol::ClientEntry;
+use crate::protocol::tables::{country, instrument_name};
+use crate::protocol::{ClientEntry, MAX_LEVEL};
 use crate::units::ChannelId;
 
 /// Width of a strip, in points.
@@ -22,8 +22,6 @@ const STRIP_GAP: f32 = 8.0;
 const STRIP_MIN_HEIGHT: f32 = 220.0;
 /// Width of the card, in points.
 const CARD_WIDTH: f32 = 400.0;
-/// Highest level that a server reports (docs/PROTOCOL.md §4, 1015).
-const MAX_LEVEL: u8 = 9;
 
 impl View {
     pub(super) fn middle(&mut self, ui: &mut Ui, model: &Model<'_>, actions: &mut Vec<Action>) {
@@ -241,10 +239,8 @@ fn strip(ui: &mut Ui, client: &ClientEntry, own: bool, level: u8, muted_us: bool
     let edge = if own { DARK.accent } else { DARK.edge };
     ui.painter().rect(rect, CornerRadius::same(6), DARK.panel, (1.0, edge), egui::StrokeKind::Inside);
     let info = &client.info;
-    let instrument =
-        find(&INSTRUMENTS, info.instrument).filter(|row| row.number != 0).map_or("", |row| row.name);
-    let country = find(&COUNTRIES, info.country.into()).filter(|row| row.number != 0);
-    let code = country.map_or("", |row| if row.code.is_empty() { row.name } else { row.code });
+    let instrument = instrument_name(info.instrument).filter(|_| info.instrument != 0).unwrap_or("");
+    let code = country(info.country).map_or("", |row| if row.iso.is_empty() { row.name } else { row.iso });
     let place =
         [code, &info.city].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ");
     let name = if info.name.is_empty() { format!("Channel {}", client.channel.0) } else { info.name.clone() };

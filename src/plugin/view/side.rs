@@ -1,14 +1,16 @@
 //! The side panel: chat, network, and who we are.
 
+use std::sync::LazyLock;
+
 use egui::{Align, Align2, ComboBox, Frame, Layout, Margin, ScrollArea, Ui, UiBuilder, vec2};
 
 use super::theme::{BODY, DARK, NAMES, SMALL};
 use super::widgets::{body, caption, choices, field};
-use super::{Action, Model, Page, View};
+use super::{Action, Model, Page, SKILLS, View};
 use crate::client::{ConnectionState, FrameChoice};
 use crate::plugin::html::ChatLine;
-use crate::plugin::state::cut;
-use crate::plugin::tables::{COUNTRIES, INSTRUMENTS, Row, SKILLS, find};
+use crate::protocol::cut_to_utf16;
+use crate::protocol::tables::{countries, instruments};
 use crate::units::{
     BufferSize, Layout as Channels, MAX_BUFFER_FRAMES, MAX_CHAT_INPUT_UNITS, MAX_CITY_UNITS, MAX_NAME_UNITS,
     MIN_BUFFER_FRAMES, Quality,
@@ -16,6 +18,20 @@ use crate::units::{
 
 /// Height of the tabs, in points.
 const TABS_HEIGHT: f32 = 36.0;
+
+/// Instruments, none first, then by name.
+static INSTRUMENTS: LazyLock<Vec<(u32, &str)>> = LazyLock::new(|| sorted(instruments()));
+/// Countries, none first, then by name.
+static COUNTRIES: LazyLock<Vec<(u32, &str)>> = LazyLock::new(|| {
+    let named = countries().map(|(number, country)| (u32::from(number), country.name));
+    sorted(std::iter::once((0, "None")).chain(named))
+});
+
+fn sorted<'a>(list: impl Iterator<Item = (u32, &'a str)>) -> Vec<(u32, &'a str)> {
+    let mut list: Vec<_> = list.collect();
+    list.sort_by_key(|&(number, name)| (number != 0, name));
+    list
+}
 
 impl View {
     pub(super) fn side(&mut self, ui: &mut Ui, model: &Model<'_>, actions: &mut Vec<Action>) {
@@ -102,7 +118,7 @@ impl View {
                 let edit = ui.add(field(&mut self.message, hint).id_salt("message"));
                 let entered = edit.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter));
                 if edit.changed() {
-                    self.message = cut(std::mem::take(&mut self.message), MAX_CHAT_INPUT_UNITS);
+                    self.message = cut_to_utf16(&self.message, MAX_CHAT_INPUT_UNITS).to_owned();
                 }
                 if entered && !self.message.trim().is_empty() {
                     actions.push(Action::Say(std::mem::take(&mut self.message).trim().to_owned()));
@@ -249,18 +265,19 @@ fn buffer(ui: &mut Ui, name: &str, size: &mut BufferSize, now: Option<u8>) -> bo
 fn text(ui: &mut Ui, id: &str, value: &mut String, hint: &str, max_units: usize) -> bool {
     let edit = ui.add(field(value, hint).id_salt(id));
     if edit.changed() {
-        *value = cut(std::mem::take(value), max_units);
+        *value = cut_to_utf16(value, max_units).to_owned();
     }
     edit.lost_focus()
 }
 
-/// A row of a table by name; true when another one was picked.
-fn pick(ui: &mut Ui, id: &str, table: &[Row], number: &mut u32) -> bool {
+/// An entry of a list by name; true when another one was picked.
+fn pick(ui: &mut Ui, id: &str, list: &[(u32, &str)], number: &mut u32) -> bool {
     let before = *number;
-    let chosen = find(table, *number).map_or_else(|| format!("Number {number}"), |row| row.name.to_owned());
+    let chosen = list.iter().find(|(known, _)| known == number);
+    let chosen = chosen.map_or_else(|| format!("Number {number}"), |(_, name)| (*name).to_owned());
     combo(ui, id, &chosen, |ui| {
-        for row in table {
-            ui.selectable_value(number, row.number, row.name);
+        for (choice, name) in list {
+            ui.selectable_value(number, *choice, *name);
         }
     });
     *number != before
