@@ -67,18 +67,25 @@ impl Waiter {
 
     /// Something that ends this waiter's `wait` from any thread.
     pub fn waker(&self) -> Waker {
-        Waker(Arc::clone(&self.poller))
+        Waker(Some(Arc::clone(&self.poller)))
     }
 }
 
 /// Ends a [`Waiter::wait`]; kept until the next one if none is going on.
 #[derive(Clone)]
-pub struct Waker(Arc<Poller>);
+pub struct Waker(Option<Arc<Poller>>);
 
 impl Waker {
+    /// One that wakes nobody, for where nobody waits.
+    pub fn inert() -> Self {
+        Self(None)
+    }
+
     /// Realtime-safe: one small write to the system, or nothing when the waiter is already being woken.
     pub fn wake(&self) {
-        // It fails only when the poller is gone, and then nobody waits.
-        let _ = self.0.notify();
+        if let Some(poller) = &self.0 {
+            // An error would mean that the poller is broken, which the thread that waits on it notices itself.
+            let _ = poller.notify();
+        }
     }
 }
