@@ -107,7 +107,8 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
 }
 
 fn bind_address(text: &str) -> anyhow::Result<IpAddr> {
-    let wrong = || anyhow!("\"{text}\" is not an IP address. Write one like 192.168.1.20 after --serverbindip4.");
+    let wrong =
+        || anyhow!("\"{text}\" is not an IP address. Write one like 192.168.1.20 after --serverbindip4.");
     if let Ok(ip) = text.parse::<Ipv4Addr>() {
         return Ok(ip.into());
     }
@@ -123,12 +124,15 @@ fn welcome(text_or_file: &str) -> anyhow::Result<String> {
         bail!("{text_or_file} is a folder. Give --welcomemessage a text or a text file.");
     }
     if found.len() > MAX_WELCOME_FILE_BYTES {
-        bail!("{text_or_file} is too long for a welcome message: at most {MAX_WELCOME_FILE_BYTES} bytes can be used.");
+        bail!(
+            "{text_or_file} is too long for a welcome message: at most {MAX_WELCOME_FILE_BYTES} bytes can be used."
+        );
     }
-    let bytes = fs::read(path)
-        .with_context(|| format!("The welcome message cannot be read from {text_or_file}"))?;
-    String::from_utf8(bytes)
-        .map_err(|_| anyhow!("{text_or_file} is not a text in UTF-8. Save it as UTF-8 or give the text itself."))
+    let bytes =
+        fs::read(path).with_context(|| format!("The welcome message cannot be read from {text_or_file}"))?;
+    String::from_utf8(bytes).map_err(|_| {
+        anyhow!("{text_or_file} is not a text in UTF-8. Save it as UTF-8 or give the text itself.")
+    })
 }
 
 /// SIGINT and SIGTERM (Ctrl-C on Windows), as messages.
@@ -174,14 +178,19 @@ fn wait_for_signals(sender: crossbeam::channel::Sender<()>) -> std::io::Result<(
 
 fn greet(bound: SocketAddr, max_clients: usize) {
     let port = bound.port();
-    say(&format!("Jamulet server {} is ready for {max_clients} musicians on UDP port {port}.", env!("CARGO_PKG_VERSION")));
+    say(&format!(
+        "Jamulet server {} is ready for {max_clients} musicians on UDP port {port}.",
+        env!("CARGO_PKG_VERSION")
+    ));
     say("Musicians connect to:");
     for address in reachable_addresses(bound) {
         let whom = if address.ip().is_loopback() { "from this computer" } else { "from your network" };
         say(&format!("  {address}  {whom}"));
     }
     if !bound.ip().is_loopback() {
-        say(&format!("From the internet: your router's public address, with UDP port {port} forwarded to this computer."));
+        say(&format!(
+            "From the internet: your router's public address, with UDP port {port} forwarded to this computer."
+        ));
     }
     say("Press Ctrl-C to stop.");
 }

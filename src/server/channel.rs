@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use crate::audio::{FadeIn, PeakMeter};
-use crate::protocol::{ChannelInfo, ClientEntry, Frame, JitterBufferSize, Message, ParseError, TransportProperties};
+use crate::protocol::{
+    ChannelInfo, ClientEntry, Frame, JitterBufferSize, Message, ParseError, TransportProperties,
+};
 use crate::session::Connection;
 use crate::units::{BufferSize, CONNECTION_TIMEOUT, ChannelId, FrameSize, Time, WIRE_RATE_HZ};
 
@@ -55,7 +57,13 @@ pub(super) struct Channel {
 
 impl Channel {
     /// A new client, being greeted. Its audio will begin with `first_counter`.
-    pub(super) fn new(now: Time, id: ChannelId, address: SocketAddr, config: &Config, first_counter: u8) -> Self {
+    pub(super) fn new(
+        now: Time,
+        id: ChannelId,
+        address: SocketAddr,
+        config: &Config,
+        first_counter: u8,
+    ) -> Self {
         let mut connection = Connection::new(now);
         let greeting = Greeting::begin(now, id, config, &mut connection);
         Self {
@@ -125,7 +133,7 @@ impl Channel {
             Message::JitterBufferSize(size) => self.set_buffer_size(size),
             Message::RequestSplitSupport => self.connection.send(now, &Message::SplitSupported),
             Message::SplitSupported => {
-                self.connection.set_may_split(now, true);
+                self.connection.set_may_split(true);
                 if let Some(greeting) = self.greeting.take() {
                     greeting.finish_split(now, &mut self.connection);
                 }
@@ -143,7 +151,9 @@ impl Channel {
 
     /// Tells the size of the client's jitter buffer if the server chooses it and it has changed.
     pub(super) fn tell_buffer_size(&mut self, now: Time) {
-        let Some(stream) = self.stream.as_ref().filter(|_| self.buffer_size == BufferSize::Auto) else { return };
+        let Some(stream) = self.stream.as_ref().filter(|_| self.buffer_size == BufferSize::Auto) else {
+            return;
+        };
         let frames = stream.buffer_frames();
         if self.told_buffer_frames != Some(frames) {
             self.told_buffer_frames = Some(frames);

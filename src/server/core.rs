@@ -104,7 +104,7 @@ impl Core {
 
     /// Does what is due: resends, timeouts, level lists.
     pub fn handle_timeout(&mut self, now: Time) {
-        while let Some(lost) = self.roster.iter().find(|channel| channel.is_expired(now)).map(Channel::id) {
+        while let Some(lost) = self.find_expired(now) {
             self.leave(now, lost, LeaveReason::TimedOut);
         }
         for channel in self.roster.iter_mut() {
@@ -178,8 +178,7 @@ impl Core {
             // Directories and clients are asked for the rest, not servers.
             _ => return,
         };
-        let is_long =
-            matches!(answer, ConnlessMessage::ClientList(_) | ConnlessMessage::WelcomeMessage(_));
+        let is_long = matches!(answer, ConnlessMessage::ClientList(_) | ConnlessMessage::WelcomeMessage(_));
         let datagram = answer.to_datagram();
         if !is_long || self.budget.allows(now, from, datagram.len()) {
             self.outbox.push(from, &datagram);
@@ -220,6 +219,10 @@ impl Core {
         if self.is_empty() {
             self.levels_due = None;
         }
+    }
+
+    fn find_expired(&self, now: Time) -> Option<ChannelId> {
+        self.roster.iter().find(|channel| channel.is_expired(now)).map(Channel::id)
     }
 
     fn fulfil(&mut self, now: Time, id: ChannelId, request: Request) {

@@ -11,7 +11,8 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender, bounded};
 
 use crate::net::{
-    BindOptions, DEFAULT_TOS, ReceiveBatch, SendBatch, Socket, Waiter, Waker, clock_now, raise_thread_priority,
+    BindOptions, DEFAULT_TOS, ReceiveBatch, SendBatch, Socket, Waiter, Waker, clock_now,
+    raise_thread_priority,
 };
 use crate::units::{DEFAULT_PORT, FrameSize, MAX_DATAGRAM_BYTES, Time, WIRE_RATE_HZ};
 
@@ -251,7 +252,9 @@ impl Driver {
                 self.core.handle_datagram(now, from, datagram);
             }
             self.flush();
-            if count < RECEIVE_SLOTS || self.schedule.as_ref().is_some_and(|schedule| schedule.deadline() <= now) {
+            if count < RECEIVE_SLOTS
+                || self.schedule.as_ref().is_some_and(|schedule| schedule.deadline() <= now)
+            {
                 break;
             }
         }

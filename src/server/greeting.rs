@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::protocol::{Message, Os, RecorderState};
+use crate::protocol::{MAX_PART_BYTES, Message, Os, RecorderState};
 use crate::session::Connection;
 use crate::units::{ChannelId, Time};
 
@@ -14,11 +14,9 @@ use super::config::Config;
 pub(super) const VERSION_TEXT: &str =
     concat!("4.0.0-jamulet", env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"));
 
-/// A text beyond this, in bytes, does not fit a message that leaves in one piece unasked.
-const MAX_SHORT_TEXT_BYTES: usize = 548;
-/// Longest text, in bytes, for clients that cannot split: its datagram has 11 bytes more and so stays
-/// within 1200, which passes every path unfragmented.
-const MAX_UNSPLIT_TEXT_BYTES: usize = 1189;
+/// Longest text, in bytes, whose message leaves in one piece without asking. A longer welcome is cut to it
+/// for clients that cannot split: whole, it could be a datagram of 5 kB, which few paths carry.
+const MAX_SHORT_TEXT_BYTES: usize = MAX_PART_BYTES - 2;
 /// How long a long welcome waits, after everything before it has been acknowledged, for the client to say
 /// that it understands split messages.
 const SPLIT_PATIENCE: Duration = Duration::from_secs(1);
@@ -72,7 +70,7 @@ impl Greeting {
         }
         let is_late = self.poll_timeout().is_some_and(|due| due <= now);
         if is_late {
-            let end = self.welcome.floor_char_boundary(MAX_UNSPLIT_TEXT_BYTES);
+            let end = self.welcome.floor_char_boundary(MAX_SHORT_TEXT_BYTES);
             self.welcome.truncate(end);
             finish(now, Some(std::mem::take(&mut self.welcome)), connection);
         }

@@ -25,6 +25,7 @@ struct Uplink {
     /// The frame being handed out, interleaved, and how much of it is gone.
     frame: [f32; MAX_FRAME_VALUES],
     used: usize,
+    was_playing: bool,
     is_audible: bool,
 }
 
@@ -32,7 +33,9 @@ struct Uplink {
 enum Numbering {
     Counter(CounterUnwrapper),
     /// Old clients send none: frames count in the order in which they arrive.
-    Arrival { next: i64 },
+    Arrival {
+        next: i64,
+    },
 }
 
 /// What goes to the client.
@@ -72,7 +75,7 @@ impl Stream {
         let values = format.frame.samples() * format.layout.channels();
         Ok(Self {
             layout,
-            uplink: Uplink { playout, numbering, frame, used: values, is_audible: false },
+            uplink: Uplink { playout, numbering, frame, used: values, was_playing: false, is_audible: false },
             downlink: Downlink {
                 encoder: Encoder::new(format)?,
                 frame,
@@ -115,10 +118,10 @@ impl Stream {
         let uplink = &mut self.uplink;
         let mut is_audible = false;
         let mut rest = out;
+        uplink.playout.begin_pull();
         while !rest.is_empty() {
             if uplink.used == frame_values {
-                uplink.is_audible = uplink.playout.next_frame(&mut uplink.frame[..frame_values]) != Played::Idle;
-                uplink.used = 0;
+                uplink.next_frame(frame_values);
             }
             let length = rest.len().min(frame_values - uplink.used);
             let (piece, after) = std::mem::take(&mut rest).split_at_mut(length);
@@ -161,6 +164,16 @@ impl Stream {
     /// Size in use of the jitter buffer, in frames.
     pub(super) fn buffer_frames(&self) -> u8 {
         self.uplink.playout.size_frames()
+    }
+}
+
+impl Uplink {
+    fn next_frame(&mut self, frame_values: usize) {
+        let is_playing = self.playout.next_frame(&mut self.frame[..frame_values]) != Played::Idle;
+        // The first idle frame after sound still holds the end of its fade-out.
+        self.is_audible = is_playing || self.was_playing;
+        self.was_playing = is_playing;
+        self.used = 0;
     }
 }
 

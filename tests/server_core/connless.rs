@@ -43,7 +43,8 @@ fn strangers_are_answered() {
         ask(&mut world, &ConnlessMessage::RequestWelcomeMessage),
         Some(ConnlessMessage::WelcomeMessage("Grüße".to_owned()))
     );
-    for silent in [ConnlessMessage::RequestServerList, ConnlessMessage::EmptyMessage, ConnlessMessage::Disconnection]
+    for silent in
+        [ConnlessMessage::RequestServerList, ConnlessMessage::EmptyMessage, ConnlessMessage::Disconnection]
     {
         assert_eq!(ask(&mut world, &silent), None);
     }
@@ -52,10 +53,11 @@ fn strangers_are_answered() {
 
 #[test]
 fn features_are_what_the_server_does() {
-    let features = |config: Config| match ask(&mut World::new(config), &ConnlessMessage::RequestServerFeatures) {
-        Some(ConnlessMessage::ServerFeatures(bits)) => bits,
-        other => panic!("{other:?}"),
-    };
+    let features =
+        |config: Config| match ask(&mut World::new(config), &ConnlessMessage::RequestServerFeatures) {
+            Some(ConnlessMessage::ServerFeatures(bits)) => bits,
+            other => panic!("{other:?}"),
+        };
     let plain = Config { ipv6: false, ..Config::default() };
     assert_eq!(features(plain.clone()), 1 << 6);
     let all = Config { frame: FrameSize::Samples64, welcome: Some("Hi".to_owned()), ipv6: true, ..plain };
@@ -64,22 +66,31 @@ fn features_are_what_the_server_does() {
 
 #[test]
 fn long_answers_to_forged_questions_are_rationed() {
-    let mut world =
-        World::new(Config { max_clients: MAX_CHANNELS, welcome: Some("x".repeat(1800)), ..Config::default() });
+    let mut world = World::new(Config {
+        max_clients: MAX_CHANNELS,
+        welcome: Some("x".repeat(1800)),
+        ..Config::default()
+    });
     for index in 0..MAX_CHANNELS {
         let peer = world.add(&format!("Musician {index:3}"), raw_mono());
         world.send(peer, b"x");
     }
-    let questions =
-        [ConnlessMessage::RequestClientList.to_datagram(), ConnlessMessage::RequestWelcomeMessage.to_datagram()];
+    let questions = [
+        ConnlessMessage::RequestClientList.to_datagram(),
+        ConnlessMessage::RequestWelcomeMessage.to_datagram(),
+    ];
     for victim in 0..200u8 {
         for round in 0..200 {
             world.send_from(SocketAddr::from(([198, 51, 100, victim], 40_000)), &questions[round % 2]);
         }
     }
     let bytes: usize = world.strays.iter().map(|(_, datagram)| datagram.len()).sum();
-    let one: usize =
-        world.strays.iter().filter(|(to, _)| to.ip() == world.strays[0].0.ip()).map(|(_, datagram)| datagram.len()).sum();
+    let one: usize = world
+        .strays
+        .iter()
+        .filter(|(to, _)| to.ip() == world.strays[0].0.ip())
+        .map(|(_, datagram)| datagram.len())
+        .sum();
     assert!(bytes <= 256 << 10, "{bytes} bytes in one second");
     assert!(one <= 48 << 10, "{one} bytes to one address in one second");
     assert!(one > 10_000, "and some are answered");

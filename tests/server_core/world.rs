@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use jamulet::audio::{Decoder, Encoder};
 use jamulet::protocol::{
-    ChannelInfo, ConnlessMessage, Datagram, JitterBufferSize, Message, PacketLayout, TransportProperties, classify,
-    is_connless,
+    ChannelInfo, ConnlessMessage, Datagram, JitterBufferSize, Message, PacketLayout, TransportProperties,
+    classify, is_connless,
 };
 use jamulet::server::{Config, Core, Event};
 use jamulet::session::Connection;
 use jamulet::units::{ChannelId, FrameSize, Layout, Quality, StreamFormat, Time};
 
 /// Packets and messages of one client. It answers what servers ask, as stock clients do.
-pub struct Peer {
-    pub address: SocketAddr,
-    pub connection: Connection,
-    pub layout: PacketLayout,
-    pub info: ChannelInfo,
-    pub buffer: JitterBufferSize,
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    pub(crate) connection: Connection,
+    pub(crate) layout: PacketLayout,
+    pub(crate) info: ChannelInfo,
+    pub(crate) buffer: JitterBufferSize,
     /// Answers 34 with 35.
     pub can_split: bool,
     /// Acknowledges nothing and answers nothing.
@@ -27,11 +27,11 @@ pub struct Peer {
     /// Sends a packet whenever one is due.
     pub is_playing: bool,
     /// Everything received, in order.
-    pub messages: Vec<Message>,
-    pub connless: Vec<ConnlessMessage>,
-    pub packets: Vec<Vec<u8>>,
+    pub(crate) messages: Vec<Message>,
+    pub(crate) connless: Vec<ConnlessMessage>,
+    pub(crate) packets: Vec<Vec<u8>>,
     /// Longest datagram received.
-    pub longest: usize,
+    pub(crate) longest: usize,
     signal: Box<dyn FnMut(usize) -> f32>,
     encoder: Encoder,
     counter: u8,
@@ -39,7 +39,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub fn channel(&self) -> Option<ChannelId> {
+    pub(crate) fn channel(&self) -> Option<ChannelId> {
         self.messages.iter().rev().find_map(|message| match message {
             Message::ClientId(channel) => Some(*channel),
             _ => None,
@@ -47,7 +47,7 @@ impl Peer {
     }
 
     /// What it hears, interleaved: every packet received, decoded from the start.
-    pub fn heard(&self) -> Vec<f32> {
+    pub(crate) fn heard(&self) -> Vec<f32> {
         let format = self.layout.format;
         let mut decoder = Decoder::new(format).unwrap();
         let mut frame = vec![0.0; format.frame.samples() * format.layout.channels()];
@@ -62,12 +62,15 @@ impl Peer {
     }
 
     /// The client lists received, as names by channel.
-    pub fn lists(&self) -> Vec<Vec<(u8, String)>> {
+    pub(crate) fn lists(&self) -> Vec<Vec<(u8, String)>> {
         self.messages
             .iter()
             .filter_map(|message| match message {
                 Message::ClientList(entries) => Some(
-                    entries.iter().map(|entry| (entry.channel.0, entry.info.name.clone())).collect::<Vec<_>>(),
+                    entries
+                        .iter()
+                        .map(|entry| (entry.channel.0, entry.info.name.clone()))
+                        .collect::<Vec<_>>(),
                 ),
                 _ => None,
             })
@@ -101,36 +104,36 @@ impl Peer {
 }
 
 /// A server and everyone around it.
-pub struct World {
-    pub now: Time,
-    pub core: Core,
-    pub peers: Vec<Peer>,
-    pub events: Vec<Event>,
+pub(crate) struct World {
+    pub(crate) now: Time,
+    pub(crate) core: Core,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) events: Vec<Event>,
     /// Datagrams to addresses that are no peer's.
-    pub strays: Vec<(SocketAddr, Vec<u8>)>,
+    pub(crate) strays: Vec<(SocketAddr, Vec<u8>)>,
     ticks: usize,
 }
 
-pub fn sample_time(samples: usize) -> Time {
+pub(crate) fn sample_time(samples: usize) -> Time {
     Time::from_micros(samples as u64 * 1_000_000 / 48_000)
 }
 
-pub fn layout(frame: FrameSize, channels: Layout, quality: Quality) -> PacketLayout {
+pub(crate) fn layout(frame: FrameSize, channels: Layout, quality: Quality) -> PacketLayout {
     PacketLayout { format: StreamFormat::stock(frame, channels, quality), block_factor: 1, counter: true }
 }
 
 /// Raw mono frames of 128 samples: exact, and as long as the default tick.
-pub fn raw_mono() -> PacketLayout {
+pub(crate) fn raw_mono() -> PacketLayout {
     layout(FrameSize::Samples128, Layout::Mono, Quality::Max)
 }
 
 /// Raw stereo frames of 128 samples.
-pub fn raw_stereo() -> PacketLayout {
+pub(crate) fn raw_stereo() -> PacketLayout {
     layout(FrameSize::Samples128, Layout::Stereo, Quality::Max)
 }
 
 impl World {
-    pub fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config) -> Self {
         Self {
             now: Time::ZERO,
             core: Core::new(config, 1),
@@ -142,7 +145,7 @@ impl World {
     }
 
     /// Adds a client that sends nothing yet, and gives its index.
-    pub fn add(&mut self, name: &str, layout: PacketLayout) -> usize {
+    pub(crate) fn add(&mut self, name: &str, layout: PacketLayout) -> usize {
         let index = self.peers.len();
         self.peers.push(Peer {
             address: SocketAddr::from(([192, 0, 2, 1 + index as u8], 22134)),
@@ -166,7 +169,7 @@ impl World {
     }
 
     /// Adds a client and joins it: it plays silence, has been greeted, and has told everything.
-    pub fn join(&mut self, name: &str, layout: PacketLayout) -> usize {
+    pub(crate) fn join(&mut self, name: &str, layout: PacketLayout) -> usize {
         let index = self.add(name, layout);
         self.play(index, |_| 0.0);
         self.run(Duration::from_millis(50));
@@ -175,7 +178,7 @@ impl World {
     }
 
     /// The client sends packets from now on; `signal` takes the index of the interleaved value since the start.
-    pub fn play(&mut self, index: usize, signal: impl FnMut(usize) -> f32 + 'static) {
+    pub(crate) fn play(&mut self, index: usize, signal: impl FnMut(usize) -> f32 + 'static) {
         let ticks = self.ticks * self.core.frame().samples();
         let peer = &mut self.peers[index];
         peer.signal = Box::new(signal);
@@ -186,27 +189,28 @@ impl World {
     }
 
     /// Lets the client send one datagram now.
-    pub fn send(&mut self, index: usize, datagram: &[u8]) {
+    pub(crate) fn send(&mut self, index: usize, datagram: &[u8]) {
         let from = self.peers[index].address;
         self.send_from(from, datagram);
     }
 
-    pub fn send_from(&mut self, from: SocketAddr, datagram: &[u8]) {
+    pub(crate) fn send_from(&mut self, from: SocketAddr, datagram: &[u8]) {
         self.core.handle_datagram(self.now, from, datagram);
         self.settle();
     }
 
     /// Lets the client send a connected message.
-    pub fn tell(&mut self, index: usize, message: &Message) {
+    pub(crate) fn tell(&mut self, index: usize, message: &Message) {
         self.peers[index].connection.send(self.now, message);
         self.settle();
     }
 
     /// Lets everything happen that happens within `duration`, in order.
-    pub fn run(&mut self, duration: Duration) {
+    pub(crate) fn run(&mut self, duration: Duration) {
         let end = self.now + duration;
         loop {
-            let timers = self.peers.iter().filter(|peer| !peer.is_deaf).map(|peer| peer.connection.poll_timeout());
+            let timers =
+                self.peers.iter().filter(|peer| !peer.is_deaf).map(|peer| peer.connection.poll_timeout());
             let timer = timers.chain([self.core.poll_timeout()]).flatten().min();
             let packet = self.peers.iter().filter(|peer| peer.is_playing).map(Peer::packet_due).min();
             let tick = sample_time((self.ticks + 1) * self.core.frame().samples());
@@ -245,7 +249,7 @@ impl World {
     }
 
     /// Carries datagrams until nobody has anything to say at this moment.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         loop {
             let mut arrived = VecDeque::new();
             self.core.drain_transmits(|to, datagram| arrived.push_back((to, datagram.to_vec())));
@@ -281,6 +285,9 @@ impl World {
             Datagram::Frame(_) if peer.is_deaf => {}
             Datagram::Frame(frame) => {
                 if let Some(message) = peer.connection.handle_frame(now, &frame) {
+                    if message == Message::RequestSplitSupport {
+                        peer.connection.set_may_split(peer.can_split);
+                    }
                     if let Some(answer) = answer(peer, &message) {
                         peer.connection.send(now, &answer);
                     }

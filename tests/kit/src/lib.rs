@@ -4,6 +4,7 @@
 pub mod guard;
 #[cfg(target_os = "linux")]
 pub mod jack;
+pub mod netem;
 pub mod signal;
 #[cfg(target_os = "linux")]
 pub mod stock;
