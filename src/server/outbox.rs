@@ -33,8 +33,8 @@ impl Outbox {
     /// Adds an audio packet, never allocating: lost when what is kept ready is used up (the driver
     /// has not drained between ticks).
     pub(super) fn push_audio(&mut self, to: SocketAddr, packet: &[u8]) {
-        let has_room = self.bytes.capacity() - self.bytes.len() >= packet.len();
-        if has_room && self.queued.len() < self.queued.capacity() {
+        let room = self.bytes.capacity().min(MAX_WAITING_BYTES).saturating_sub(self.bytes.len());
+        if room >= packet.len() && self.queued.len() < self.queued.capacity() {
             self.append(to, packet);
         }
     }
