@@ -108,7 +108,8 @@ impl Engine {
     pub fn process(&mut self, io: &mut [&mut [f32]], input_channels: usize, controls: &Controls) {
         let _flush = FlushDenormals::new();
         let frames = io.iter().map(|channel| channel.len()).min().unwrap_or(0);
-        self.shared.note_block(self.recent_block.note(frames, self.rate.hz));
+        self.recent_block.note(frames, self.rate.hz);
+        self.shared.note_block(self.recent_block.longest());
         self.exchange_stream();
         self.receive_frames();
         let mut pushed = false;
@@ -147,7 +148,9 @@ impl Engine {
             self.receiving = false;
         }
         if let Some(stream) = &mut self.stream {
+            let frame_in_host = stream.format.frame.samples() as f64 * self.rate.hz / f64::from(WIRE_RATE_HZ);
             stream.playout.set_size(self.shared.client_buffer());
+            stream.playout.set_burst((self.recent_block.longest() as f64 / frame_in_host) as f32);
         }
     }
 
@@ -167,6 +170,9 @@ impl Engine {
             if let Some(stream) = self.stream.as_mut().filter(|stream| stream.generation == frame.generation) {
                 stream.playout.put(frame.sequence, frame.bytes.as_slice());
             }
+        }
+        if let Some(stream) = &mut self.stream {
+            stream.playout.begin_pull();
         }
     }
 
@@ -200,8 +206,6 @@ impl Engine {
         let frames = self.rate.scratch.len() / 2;
         if let Some(stream) = &mut self.stream {
             let frame_samples = stream.format.frame.samples();
-            let pulled = frames as f64 * f64::from(WIRE_RATE_HZ) / self.rate.hz;
-            stream.playout.set_burst((pulled / frame_samples as f64) as f32);
             while self.rate.host_in.len_frames() < frames {
                 let mut pcm = [0.0; 2 * MAX_FRAME_SAMPLES];
                 let coded = &mut pcm[..frame_samples * stream.format.layout.channels()];
@@ -380,23 +384,33 @@ impl Ramp {
     }
 }
 
-/// The longest block of the last second or so: hosts vary theirs.
+/// The longest block that the host uses: many vary theirs from call to call.
 #[derive(Default)]
 struct RecentBlock {
+    /// Grows at once; shrinks only when blocks have become much shorter, since a change costs a gap.
+    held: usize,
     longest: usize,
     longest_before: usize,
     samples: usize,
 }
 
 impl RecentBlock {
-    fn note(&mut self, frames: usize, rate_hz: f64) -> usize {
+    fn note(&mut self, frames: usize, rate_hz: f64) {
         self.samples += frames;
-        if self.samples as f64 > rate_hz {
+        self.longest = self.longest.max(frames);
+        self.held = self.held.max(frames);
+        if self.samples as f64 > 2.0 * rate_hz {
+            let longest = self.longest.max(self.longest_before);
+            if 2 * longest < self.held {
+                self.held = longest;
+            }
             self.samples = 0;
             self.longest_before = std::mem::take(&mut self.longest);
         }
-        self.longest = self.longest.max(frames);
-        self.longest.max(self.longest_before)
+    }
+
+    fn longest(&self) -> usize {
+        self.held
     }
 }
 

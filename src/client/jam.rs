@@ -84,10 +84,6 @@ impl Jam {
         Ok((jam, stream))
     }
 
-    pub(super) fn generation(&self) -> u32 {
-        self.generation
-    }
-
     pub(super) fn format(&self) -> StreamFormat {
         self.format
     }
