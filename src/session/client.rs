@@ -211,7 +211,12 @@ impl ClientSession {
 
     /// Takes a datagram. Returns an audio packet from our server that has the size of
     /// [`Self::audio_layout`] as it is *after* this call. Whatever comes from elsewhere is ignored.
-    pub fn handle_datagram<'a>(&mut self, now: Time, from: SocketAddr, datagram: &'a [u8]) -> Option<&'a [u8]> {
+    pub fn handle_datagram<'a>(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        datagram: &'a [u8],
+    ) -> Option<&'a [u8]> {
         // Neither an IPv6 flow label nor a scope tells servers apart, so they are not compared.
         let is_server = (from.ip(), from.port()) == (self.config.server.ip(), self.config.server.port());
         if !is_server || datagram.is_empty() {

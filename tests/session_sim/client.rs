@@ -495,7 +495,9 @@ fn pings_leave_every_half_second_and_show_the_round_trip() {
     assert_eq!(bench.session.ping_ms(), None);
     for round_trip_ms in [21, 20, 250] {
         bench.exchange();
-        let Some(ping @ ConnlessMessage::Ping { time_ms }) = bench.sent_connless.pop() else { panic!("no ping") };
+        let Some(ping @ ConnlessMessage::Ping { time_ms }) = bench.sent_connless.pop() else {
+            panic!("no ping")
+        };
         assert_eq!(u64::from(time_ms), bench.now.as_micros() / 1000);
         bench.pass(round_trip_ms * MS);
         bench.say_connless(&ping);

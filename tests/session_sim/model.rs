@@ -305,6 +305,10 @@ impl World {
     /// Whether audio flows both ways in the layout that the client wants now.
     pub fn is_settled(&self, wanted: PacketLayout) -> bool {
         self.client.audio_layout() == wanted
-            && self.server.slot.as_ref().is_some_and(|slot| slot.layout == Some(wanted) && slot.info.is_some())
+            && self
+                .server
+                .slot
+                .as_ref()
+                .is_some_and(|slot| slot.layout == Some(wanted) && slot.info.is_some())
     }
 }

@@ -30,7 +30,12 @@ pub fn read(name: &str) -> Vec<Captured> {
         let (packet, after) = rest[16..].split_at(le32(rest, 8) as usize);
         rest = after;
         let first = *first.get_or_insert(micros);
-        all.extend(udp(packet).map(|(from, to, bytes)| Captured { at: Time::from_micros(micros - first), from, to, bytes }));
+        all.extend(udp(packet).map(|(from, to, bytes)| Captured {
+            at: Time::from_micros(micros - first),
+            from,
+            to,
+            bytes,
+        }));
     }
     all
 }
