@@ -333,8 +333,8 @@ impl ClientSession {
     /// Says something to everyone: plain text, cut to [`MAX_CHAT_INPUT_UNITS`]. Blank text and text
     /// before the session is under way are not sent.
     pub fn chat(&mut self, now: Time, text: &str) {
-        let text = cut_to_utf16(text.trim(), MAX_CHAT_INPUT_UNITS);
-        if !text.is_empty() {
+        let text = cut_to_utf16(text, MAX_CHAT_INPUT_UNITS);
+        if !text.trim().is_empty() {
             self.send(now, &Message::ChatText(text.to_owned()));
         }
     }

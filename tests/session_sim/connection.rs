@@ -12,7 +12,7 @@ use jamulet_testkit::netem::{LinkConfig, Path, SplitMix64, earliest};
 const START: Time = Time::ZERO;
 const MICRO: Duration = Duration::from_micros(1);
 
-pub fn chat(text: &str) -> Message {
+pub(crate) fn chat(text: &str) -> Message {
     Message::ChatText(text.to_owned())
 }
 

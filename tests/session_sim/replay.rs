@@ -98,8 +98,9 @@ fn config_of(messages: &[Message]) -> ClientConfig {
         Message::TransportProperties(properties) => properties.layout().ok(),
         _ => None,
     });
-    let frames = messages.iter().rev().find_map(|message| match message {
-        Message::JitterBufferSize(JitterBufferSize::Frames(frames)) => Some(*frames),
+    let server_buffer = messages.iter().rev().find_map(|message| match message {
+        Message::JitterBufferSize(JitterBufferSize::Frames(frames)) => Some(BufferSize::Frames(*frames)),
+        Message::JitterBufferSize(JitterBufferSize::Auto) => Some(BufferSize::Auto),
         _ => None,
     });
     let info = messages.iter().find_map(|message| match message {
@@ -110,7 +111,7 @@ fn config_of(messages: &[Message]) -> ClientConfig {
         server: SERVER,
         info: info.expect("every client tells who it is"),
         layout: layout.expect("every client tells its properties"),
-        server_buffer: BufferSize::Frames(frames.expect("all captures use a fixed buffer")),
+        server_buffer: server_buffer.expect("every client tells its buffer size"),
     }
 }
 
@@ -146,8 +147,10 @@ fn properties(layout: PacketLayout) -> Payload {
 }
 
 fn buffer(stock: &Stock) -> Payload {
-    let BufferSize::Frames(frames) = stock.config.server_buffer else { panic!("all are fixed") };
-    payload(&Message::JitterBufferSize(JitterBufferSize::Frames(frames)))
+    payload(&Message::JitterBufferSize(match stock.config.server_buffer {
+        BufferSize::Frames(frames) => JitterBufferSize::Frames(frames),
+        BufferSize::Auto => JitterBufferSize::Auto,
+    }))
 }
 
 fn payload(message: &Message) -> Payload {
@@ -325,6 +328,13 @@ fn a_gui_session_says_the_same() {
             ours.events.iter().filter(|event| matches!(event, ClientEvent::MuteChanged { .. })).count();
         assert_eq!((welcomes, chats, mutes), (1, 1, 2), "{name}");
         assert!(ours.events.iter().any(|event| matches!(event, ClientEvent::Levels(_))));
+        // One of the two lets the server choose its buffer.
+        let sizes = ours.events.iter().filter_map(|event| match event {
+            ClientEvent::ServerBuffer(frames) => Some(*frames),
+            _ => None,
+        });
+        let expected: &[u8] = if name.starts_with("gui_shead") { &[6, 7, 8] } else { &[] };
+        assert!(sizes.eq(expected.iter().copied()), "{name}");
     }
 }
 
