@@ -433,10 +433,10 @@ impl ClientSession {
                     self.send_properties(now);
                 }
             }
-            Message::JitterBufferSize(JitterBufferSize::Frames(frames)) => {
-                if self.config.server_buffer == BufferSize::Auto {
-                    self.events.push_back(ClientEvent::ServerBuffer(frames));
-                }
+            Message::JitterBufferSize(JitterBufferSize::Frames(frames))
+                if self.config.server_buffer == BufferSize::Auto =>
+            {
+                self.events.push_back(ClientEvent::ServerBuffer(frames));
             }
             Message::ChatText(text) => self.events.push_back(match text.strip_prefix(WELCOME_PREFIX) {
                 Some(welcome) => ClientEvent::Welcome(welcome.to_owned()),
@@ -447,7 +447,7 @@ impl ClientSession {
             Message::MuteStateChanged { channel, muted } => {
                 self.events.push_back(ClientEvent::MuteChanged { channel, muted });
             }
-            // The rest is what clients send, or obsolete.
+            // The rest is what clients send, obsolete, or no news to who has set the buffer.
             _ => {}
         }
     }

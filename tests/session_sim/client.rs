@@ -90,9 +90,10 @@ impl Bench {
         while let Some(datagram) = self.session.poll_transmit() {
             let Datagram::Frame(frame) = classify(&datagram) else { panic!("the session sends frames only") };
             if is_connless(frame.id) {
-                self.sent_connless.push(ConnlessMessage::parse(frame.id, frame.body).unwrap());
+                self.sent_connless
+                    .push(ConnlessMessage::parse(frame.id, frame.body).expect("ours are valid"));
             } else if frame.id != ACK_ID {
-                return Some((Message::parse(frame.id, frame.body).unwrap(), frame.counter));
+                return Some((Message::parse(frame.id, frame.body).expect("ours are valid"), frame.counter));
             }
         }
         None

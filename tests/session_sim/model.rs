@@ -178,11 +178,9 @@ impl Slot {
             Message::TransportProperties(properties) => {
                 self.layout = Some(properties.layout().expect("clients ask for what exists"));
             }
-            Message::ChannelInfo(info) => {
-                if self.info.as_ref() != Some(&info) {
-                    self.info = Some(info);
-                    self.connection.send(now, &self.client_list());
-                }
+            Message::ChannelInfo(info) if self.info.as_ref() != Some(&info) => {
+                self.info = Some(info);
+                self.connection.send(now, &self.client_list());
             }
             Message::RequestClientList => self.connection.send(now, &self.client_list()),
             Message::JitterBufferSize(size) => self.buffer = Some(size),
