@@ -88,7 +88,9 @@ pub enum Failure {
         host: String,
     },
     /// Nothing came back within 5 s.
-    #[error("No answer from {server} within 5 s. Check address and port, and whether a firewall blocks UDP; the server may be off.")]
+    #[error(
+        "No answer from {server} within 5 s. Check address and port, and whether a firewall blocks UDP; the server may be off."
+    )]
     NoAnswer {
         /// The server.
         server: SocketAddr,
@@ -106,13 +108,21 @@ pub enum Failure {
         server: SocketAddr,
     },
     /// Nothing came for 30 s.
-    #[error("The connection to {server} was lost: nothing arrived for 30 s. Check your network and connect again.")]
+    #[error(
+        "The connection to {server} was lost: nothing arrived for 30 s. Check your network and connect again."
+    )]
     TimedOut {
         /// The server.
         server: SocketAddr,
     },
+    /// The audio codec cannot be made: a broken build.
+    #[error("Jamulet's audio codec does not work in this build ({reason}). Install it again.")]
+    Audio {
+        /// What the codec says.
+        reason: String,
+    },
     /// The system refused a socket.
-    #[error("The network cannot be used: {reason}")]
+    #[error("The network cannot be used ({reason}). Check that this computer is online and that no firewall blocks this program.")]
     Socket {
         /// The system's words.
         reason: String,
