@@ -30,18 +30,34 @@ fn run(period: u32, fast: bool) {
     rig.wait_until(13 * 48_000).unwrap();
     let recording = rig.stop().unwrap();
     let stalls = watch.stop();
-    println!("period {period}: {} stalls, {} xruns {:?}", stalls.len(), recording.xruns.len(), &recording.xruns[..recording.xruns.len().min(10)]);
+    println!(
+        "period {period}: {} stalls, {} xruns {:?}",
+        stalls.len(),
+        recording.xruns.len(),
+        &recording.xruns[..recording.xruns.len().min(10)]
+    );
     for ((_, _, name), track) in peers.iter().zip(&recording.tracks) {
         for (side, heard) in ["L", "R"].iter().zip(track) {
             let heard = listen(&heard[6 * 48_000..], &[440.0, 660.0], 0.05);
-            println!("{name:12} {side} 440 {:+.3} dB {:.3} Hz, 660 {:+.3} dB {:.3} Hz residual {:.1} dB, {} disturbed {:?}",
-                db(heard.amplitudes[0], 0.25), heard.frequencies_hz[0], db(heard.amplitudes[1], 0.25), heard.frequencies_hz[1],
-                db(heard.residual_rms, 0.25), heard.disturbed.len(), &heard.disturbed[..heard.disturbed.len().min(6)]);
+            println!(
+                "{name:12} {side} 440 {:+.3} dB {:.3} Hz, 660 {:+.3} dB {:.3} Hz residual {:.1} dB, {} disturbed {:?}",
+                db(heard.amplitudes[0], 0.25),
+                heard.frequencies_hz[0],
+                db(heard.amplitudes[1], 0.25),
+                heard.frequencies_hz[1],
+                db(heard.residual_rms, 0.25),
+                heard.disturbed.len(),
+                &heard.disturbed[..heard.disturbed.len().min(6)]
+            );
         }
     }
 }
 
 #[test]
-fn stock_to_stock_128() { run(128, false); }
+fn stock_to_stock_128() {
+    run(128, false);
+}
 #[test]
-fn stock_to_stock_64() { run(64, true); }
+fn stock_to_stock_64() {
+    run(64, true);
+}

@@ -451,7 +451,8 @@ fn install_filter() -> Result<()> {
     const POINTER_LOW: u32 = 8;
     const POINTER_HIGH: u32 = 12;
     let own = jamulet_guard_called as *const () as u64;
-    let passed = [libc::SYS_rt_sigreturn, libc::SYS_exit, libc::SYS_exit_group, libc::SYS_clone, libc::SYS_clone3];
+    let passed =
+        [libc::SYS_rt_sigreturn, libc::SYS_exit, libc::SYS_exit_group, libc::SYS_clone, libc::SYS_clone3];
 
     let line = |code, k, if_true, if_false| libc::sock_filter { code, jt: if_true, jf: if_false, k };
     let mut program = vec![
@@ -610,7 +611,10 @@ mod tests {
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), "text").unwrap();
             assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "text");
-            assert_eq!(std::thread::Builder::new().spawn(|| vec![1; 1000].len()).unwrap().join().unwrap(), 1000);
+            assert_eq!(
+                std::thread::Builder::new().spawn(|| vec![1; 1000].len()).unwrap().join().unwrap(),
+                1000
+            );
             report()
         });
         assert_eq!(thread.unwrap().join().unwrap(), Report::default());
