@@ -88,7 +88,9 @@ pub enum Failure {
         host: String,
     },
     /// Nothing came back within 5 s.
-    #[error("No answer from {server} within 5 s. Check address and port, and whether a firewall blocks UDP; the server may be off.")]
+    #[error(
+        "No answer from {server} within 5 s. Check address and port, and whether a firewall blocks UDP; the server may be off."
+    )]
     NoAnswer {
         /// The server.
         server: SocketAddr,
@@ -106,7 +108,9 @@ pub enum Failure {
         server: SocketAddr,
     },
     /// Nothing came for 30 s.
-    #[error("The connection to {server} was lost: nothing arrived for 30 s. Check your network and connect again.")]
+    #[error(
+        "The connection to {server} was lost: nothing arrived for 30 s. Check your network and connect again."
+    )]
     TimedOut {
         /// The server.
         server: SocketAddr,

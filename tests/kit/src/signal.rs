@@ -53,6 +53,11 @@ pub fn db(amplitude: f64, reference: f64) -> f64 {
     20.0 * (amplitude / reference).log10()
 }
 
+/// Linear gain of `db` decibels.
+pub fn gain(db: f64) -> f64 {
+    10f64.powf(db / 20.0)
+}
+
 /// One sine found in a signal.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tone {

@@ -8,6 +8,7 @@
 
 mod process;
 mod rpc;
+pub mod unity;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
