@@ -1,1 +1,22 @@
-//! TODO
+//! Sound, without threads or clocks: codec, jitter buffer, resampler, mixing, meters.
+//!
+//! Everything here is realtime-safe once `new` has returned: it does not allocate, lock, log, read
+//! a clock or fail. It runs on the host's audio thread, on the server's tick thread and its workers.
+
+mod codec;
+mod denormal;
+mod jitter_buffer;
+mod meter;
+mod mix;
+mod packer;
+mod playout;
+mod resampler;
+
+pub use codec::{CodecError, Decoder, Encoder, check_custom_modes};
+pub use denormal::FlushDenormals;
+pub use jitter_buffer::{BufferStats, CounterUnwrapper, JitterBuffer, Slot};
+pub use meter::{PeakMeter, level_0_to_9};
+pub use mix::{FadeIn, StereoGain, convert_layout, mix_into};
+pub use packer::FramePacker;
+pub use playout::{Played, Playout};
+pub use resampler::{Resampler, ResamplerError, SampleFifo};

@@ -27,6 +27,9 @@ pub use rpc::Rpc;
 /// Secret of every peer's JSON-RPC; Jamulus wants at least 16 characters.
 const RPC_SECRET: &str = "only-for-this-test";
 
+/// Niceness of every peer, where the system allows it.
+pub const PEER_NICENESS: i32 = -12;
+
 /// A stock server on the loopback.
 pub struct StockServer {
     process: Process,

@@ -12,11 +12,12 @@ use crate::signal::{self, LISTEN_WINDOW, RATE_HZ, db, delay, listen};
 
 use super::{JackServer, StockClient, StockLayout, StockSettings};
 
-/// Pitches of the tones: left and right, or one after the other where there is only one channel.
-pub const TONES_HZ: [f64; 2] = [440.0, 660.0];
+/// Pitches of the tones: left and right, or one after the other where there is only one channel. A little
+/// off the round numbers, so that the tones meet the codec's frames at every phase in turn.
+pub const TONES_HZ: [f64; 2] = [440.1, 660.1];
 /// Peak of the tones. Opus at 12 bytes a frame errs by up to 0.5 dB depending on the level of a tone, in
 /// every Jamulus alike; at this level it errs by 0.1 dB, so that the rest of the way is what is judged.
-pub const TONE_PEAK: f64 = 0.5;
+pub const TONE_PEAK: f64 = 0.55;
 /// How far from unity a tone may come back, in dB (issue 2, "must show" 2).
 pub const UNITY_DB: f64 = 0.2;
 /// How far from its pitch a tone may come back, in Hz.

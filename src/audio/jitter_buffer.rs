@@ -1,0 +1,514 @@
+//! Frames in whatever order and at whatever time the network brings them; one per tick out.
+//!
+//! # What the size means
+//!
+//! Frames carry sequence numbers; the *playhead* is the next one to be played and advances by one
+//! with each [`JitterBuffer::get`]. A frame that arrives while the playhead is `p` has the *slack*
+//! `sequence − p`: the number of gets that will still pass before its own. Below zero it is late.
+//!
+//! A buffer of size *n* keeps, on average, *n* frames in hand just before each get, so that a frame
+//! waits between *n* − 1 and *n* frame times: which of it depends on how the two clocks happen to
+//! lie, not on how the connection began. Where several frames are pulled at once (a host's block,
+//! or two 64-sample frames in a 128-sample tick), see [`JitterBuffer::set_burst`], *n* − 1 frames
+//! remain after the largest pull.
+//!
+//! # How it settles
+//!
+//! The mean fill of the last second is compared with the target. When it is more than
+//! [`DROP_ABOVE`] over or [`INSERT_BELOW`] under it, one frame is left out or put in: a *slip*.
+//! Both limits together are wider than one frame, so a slip never provokes the opposite one.
+//!
+//! # What the automatic size does
+//!
+//! It takes the smallest size that would have let at most 0.05 % of the frames that arrived within
+//! the last 15 s come too late. Frames that never arrive do not count: no size helps against loss.
+
+mod arrivals;
+mod unwrap;
+
+use crate::units::{BufferSize, FrameSize, MAX_BUFFER_FRAMES, MIN_BUFFER_FRAMES};
+
+use arrivals::Arrivals;
+pub use unwrap::CounterUnwrapper;
+
+/// Automatic size before anything is known, in frames.
+const AUTO_START_FRAMES: u8 = 4;
+/// Smallest automatic size, in frames: at 1, a phase near the tick's edge would make frames late
+/// on the quietest network.
+const AUTO_MIN_FRAMES: u8 = 2;
+/// One frame is dropped when the mean fill is above the target by more than this, in frames.
+const DROP_ABOVE: f32 = 0.9;
+/// One frame is inserted when the mean fill is below the target by more than this, in frames.
+const INSERT_BELOW: f32 = 0.6;
+/// Likewise, while more than [`LATE_SHARE`] of the frames come late. With [`DROP_ABOVE`] this is
+/// still one whole frame wide.
+const INSERT_BELOW_WHEN_LATE: f32 = 0.1;
+/// Share of late frames that makes the buffer prefer the deeper of two possible phases.
+const LATE_SHARE: f32 = 0.01;
+/// From this deviation on, in frames, slips follow each other quickly.
+const FAR_OFF: f32 = 1.6;
+/// After this long without a frame to play, the stream counts as ended.
+const STARVED_MS: u32 = 200;
+/// So many frames more than wanted are no jitter: our side has stood still, and the surplus goes
+/// at once.
+const SURPLUS_FRAMES: usize = 24;
+/// Settling is quick for this long after a start.
+const START_MS: u32 = 500;
+/// How often the fill is judged while starting or far off.
+const QUICK_CHECK_MS: u32 = 50;
+/// How often the fill is judged otherwise; also the least time between two slips then.
+const CHECK_MS: u32 = 250;
+/// The automatic size does not shrink before this much is known.
+const SHRINK_AFTER_MS: u32 = 2000;
+/// Least time from one change of the automatic size to a smaller one.
+const SHRINK_EVERY_MS: u32 = 1000;
+/// A wanted drop waits at most this long for two frames that are both there.
+const DROP_PATIENCE_MS: u32 = 100;
+
+/// What [`JitterBuffer::get`] has for this frame time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot<'a> {
+    /// This frame's bytes.
+    Frame(&'a [u8]),
+    /// The frame is not there: conceal it.
+    Missing,
+    /// No stream is playing (none has begun, or it has ended): silence.
+    Idle,
+    /// Slip: two frames whose sound must fit into one frame time.
+    Drop(&'a [u8], &'a [u8]),
+    /// Slip: one frame time must be filled before the next frame, given if it is there already.
+    Insert(Option<&'a [u8]>),
+}
+
+/// What happened since the buffer was made, in frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BufferStats {
+    /// Arrived after their turn.
+    pub late: u64,
+    /// Never arrived (so far: a late one is moved from here to `late`).
+    pub lost: u64,
+    /// Answered with [`Slot::Missing`].
+    pub concealed: u64,
+    /// Left out or put in to come back to the target.
+    pub slipped: u64,
+    /// Arrived, but thrown away: too far ahead, or surplus after our side stood still.
+    pub overflow: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nothing arrived since the stream ended or since the buffer was made.
+    Empty,
+    /// Frames have arrived, the playhead is set by the next get.
+    Waiting,
+    /// The playhead runs.
+    Playing,
+}
+
+/// The jitter buffer of one stream. Never allocates after [`Self::new`].
+pub struct JitterBuffer {
+    frame: FrameSize,
+    state: State,
+
+    /// `capacity` frames of `frame_bytes`, by sequence modulo capacity.
+    bytes: Box<[u8]>,
+    frame_bytes: usize,
+    capacity: usize,
+    /// By sequence modulo twice the capacity: the sequence whose frame has arrived. The half
+    /// behind the playhead tells duplicates from late frames.
+    arrived: Box<[i64]>,
+    /// The playhead.
+    next: i64,
+    /// Highest sequence stored.
+    newest: i64,
+    /// Frames stored at or after the playhead.
+    buffered: usize,
+
+    auto: bool,
+    size: u8,
+    burst: f32,
+    arrivals: Arrivals,
+    slip: Option<Slip>,
+    /// Gets since the start of playing.
+    age: u32,
+    until_check: u32,
+    since_resize: u32,
+
+    /// Frames in the current (or last) pull.
+    pull: u32,
+    /// The user marks pulls, and the next get begins one.
+    pull_marked: Option<bool>,
+
+    /// Gets since the last frame was played.
+    starved: u32,
+    /// Frames counted as lost since the last frame was played.
+    lost_at_the_end: u64,
+    /// First sequence played; those before it never count as lost.
+    first: Option<i64>,
+    stats: BufferStats,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slip {
+    Drop { patience: u32 },
+    Insert,
+}
+
+impl JitterBuffer {
+    /// A buffer of automatic size for frames of `frame_bytes` bytes. `capacity_frames` bounds what
+    /// it can hold; it is rounded up to a power of two that has room for the largest size.
+    pub fn new(frame: FrameSize, capacity_frames: usize, frame_bytes: usize) -> Self {
+        let capacity = capacity_frames.clamp(64, 4096).next_power_of_two();
+        let mut buffer = Self {
+            frame,
+            state: State::Empty,
+            bytes: vec![0; capacity * frame_bytes].into(),
+            frame_bytes,
+            capacity,
+            arrived: vec![0; 2 * capacity].into(),
+            next: 0,
+            newest: 0,
+            buffered: 0,
+            auto: true,
+            size: AUTO_START_FRAMES,
+            burst: 1.0,
+            arrivals: Arrivals::new(frame),
+            slip: None,
+            age: 0,
+            until_check: 0,
+            since_resize: 0,
+            pull: 1,
+            pull_marked: None,
+            starved: 0,
+            lost_at_the_end: 0,
+            first: None,
+            stats: BufferStats::default(),
+        };
+        buffer.stop();
+        buffer
+    }
+
+    /// Stores a frame that has just arrived. Sequences may be anything: a frame that does not fit
+    /// is counted and ignored, and a stream that continues elsewhere is picked up when the old one
+    /// has ended. Bytes of the wrong length are ignored.
+    pub fn put(&mut self, sequence: i64, bytes: &[u8]) {
+        if bytes.len() != self.frame_bytes {
+            return;
+        }
+        if self.state != State::Playing {
+            self.put_before_start(sequence, bytes);
+            return;
+        }
+        let capacity = self.capacity as i64;
+        let slack = sequence.wrapping_sub(self.next);
+        if slack >= capacity {
+            self.stats.overflow += 1;
+            return;
+        }
+        if slack < -capacity {
+            self.stats.late += 1;
+            return;
+        }
+        if !self.mark_arrived(sequence) {
+            return;
+        }
+        self.arrivals.record(slack, self.pull, self.target());
+        if slack < 0 {
+            self.count_late(sequence);
+            return;
+        }
+        self.store(sequence, bytes);
+        self.buffered += 1;
+        if sequence.wrapping_sub(self.newest) > 0 {
+            self.newest = sequence;
+        }
+    }
+
+    /// Marks the start of a pull of several frames at once: call it after the puts and before the
+    /// first of the gets. Whoever never calls it pulls one frame at a time.
+    pub fn begin_pull(&mut self) {
+        self.pull_marked = Some(true);
+    }
+
+    /// The sound for the next frame time.
+    pub fn get(&mut self) -> Slot<'_> {
+        if self.pull_marked != Some(false) {
+            self.pull_marked = self.pull_marked.map(|_| false);
+            self.pull = 0;
+            self.prepare_pull();
+        }
+        self.pull += 1;
+        if self.state != State::Playing {
+            return Slot::Idle;
+        }
+        self.tick();
+        match self.slip {
+            Some(Slip::Insert) => return self.insert(),
+            Some(Slip::Drop { patience }) => {
+                let following = self.next.wrapping_add(1);
+                if self.has(self.next) && self.has(following) {
+                    return self.drop_one();
+                }
+                self.slip = (patience > 0).then(|| Slip::Drop { patience: patience - 1 });
+            }
+            None => {}
+        }
+        let sequence = self.next;
+        self.next = sequence.wrapping_add(1);
+        if self.has(sequence) { self.play(sequence) } else { self.miss() }
+    }
+
+    /// Sets the size, or lets it follow the network. A change is worked off by slips.
+    pub fn set_size(&mut self, size: BufferSize) {
+        match size {
+            BufferSize::Auto => {
+                self.auto = true;
+                self.size = self.size.max(AUTO_MIN_FRAMES);
+            }
+            BufferSize::Frames(frames) => {
+                self.auto = false;
+                self.size = frames.clamp(MIN_BUFFER_FRAMES, MAX_BUFFER_FRAMES);
+            }
+        }
+        self.until_check = self.until_check.min(self.frames_in(QUICK_CHECK_MS));
+    }
+
+    /// The size now in use, in frames, 1..=20.
+    pub fn size_frames(&self) -> u8 {
+        self.size
+    }
+
+    /// Tells how many frames the largest pull takes at once (it may be a mean such as 3.75 where
+    /// 3 and 4 alternate; 1 or less means one at a time). The buffer becomes that much deeper, so
+    /// that what the size promises holds after the pull. A change beyond one frame starts anew.
+    pub fn set_burst(&mut self, frames_per_pull: f32) {
+        let burst = if frames_per_pull.is_finite() { frames_per_pull } else { 1.0 };
+        let burst = burst.clamp(1.0, (self.capacity / 2) as f32);
+        if (burst - self.burst).abs() > 1.0 {
+            self.stop();
+        }
+        self.burst = burst;
+    }
+
+    /// What happened so far.
+    pub fn stats(&self) -> BufferStats {
+        self.stats
+    }
+
+    /// Empties the buffer and starts anew with the next frame. Size and counters stay.
+    pub fn reset(&mut self) {
+        self.stop();
+    }
+
+    /// Frames wanted in hand just before a pull.
+    fn target(&self) -> f32 {
+        f32::from(self.size) - 1.0 + self.burst
+    }
+
+    fn frames_in(&self, millis: u32) -> u32 {
+        (f64::from(millis) * 1e6 / self.frame.nanos() as f64).round() as u32
+    }
+
+    fn put_before_start(&mut self, sequence: i64, bytes: &[u8]) {
+        let capacity = self.capacity as i64;
+        let ahead = sequence.wrapping_sub(self.newest);
+        if self.state == State::Empty || !(-capacity / 2..capacity / 2).contains(&ahead) {
+            self.forget_arrived();
+            self.state = State::Waiting;
+            self.newest = sequence;
+        } else if ahead > 0 {
+            self.newest = sequence;
+        }
+        if self.mark_arrived(sequence) {
+            self.store(sequence, bytes);
+        }
+    }
+
+    /// Starts the playhead, throws surplus away and decides about a slip.
+    fn prepare_pull(&mut self) {
+        match self.state {
+            State::Empty => {}
+            State::Waiting => {
+                self.state = State::Playing;
+                self.seek();
+                self.first = None;
+                self.starved = 0;
+            }
+            State::Playing => {
+                if self.buffered > self.target() as usize + SURPLUS_FRAMES {
+                    self.skip_surplus();
+                } else if self.until_check == 0 {
+                    self.check();
+                }
+            }
+        }
+    }
+
+    /// Puts the playhead where the fill is the target, and begins to measure anew.
+    fn seek(&mut self) {
+        let depth = self.target().round() as i64;
+        self.next = self.newest.wrapping_add(1).wrapping_sub(depth);
+        self.buffered = (0..depth).filter(|ahead| self.has(self.next.wrapping_add(*ahead))).count();
+        self.arrivals.clear();
+        self.slip = None;
+        self.age = 0;
+        self.since_resize = 0;
+        self.until_check = self.frames_in(QUICK_CHECK_MS);
+    }
+
+    fn skip_surplus(&mut self) {
+        let (from, held) = (self.next, self.buffered);
+        self.seek();
+        let skipped = self.next.wrapping_sub(from).max(0) as u64;
+        let thrown_away = held.saturating_sub(self.buffered) as u64;
+        self.stats.overflow += thrown_away;
+        self.stats.lost += skipped.saturating_sub(thrown_away);
+    }
+
+    /// Compares the fill with the target.
+    fn check(&mut self) {
+        if self.auto {
+            self.follow_network();
+        }
+        let quick = self.frames_in(QUICK_CHECK_MS);
+        let starting = self.age < self.frames_in(START_MS);
+        self.until_check = if starting { quick } else { self.frames_in(CHECK_MS) };
+        let Some(recent) = self.arrivals.recent() else { return };
+        let deviation = recent.mean_fill - self.target();
+        let insert_below = if recent.late_share > LATE_SHARE { INSERT_BELOW_WHEN_LATE } else { INSERT_BELOW };
+        if deviation > DROP_ABOVE {
+            self.slip = Some(Slip::Drop { patience: self.frames_in(DROP_PATIENCE_MS) });
+        } else if deviation < -insert_below {
+            self.slip = Some(Slip::Insert);
+        }
+        if deviation.abs() > FAR_OFF {
+            self.until_check = quick;
+        }
+    }
+
+    /// Lets the automatic size shrink, slowly.
+    fn follow_network(&mut self) {
+        let Some(needed) = self.arrivals.needed_size(self.burst) else { return };
+        let settled = self.age >= self.frames_in(SHRINK_AFTER_MS);
+        if settled && self.since_resize >= self.frames_in(SHRINK_EVERY_MS) && needed.surely < self.size {
+            self.size = (self.size - 1).max(AUTO_MIN_FRAMES);
+            self.since_resize = 0;
+        }
+    }
+
+    /// Lets the automatic size grow, at once.
+    fn grow(&mut self) {
+        let Some(needed) = self.arrivals.needed_size(self.burst) else { return };
+        if needed.frames > self.size {
+            self.size = needed.frames.min(MAX_BUFFER_FRAMES);
+            self.since_resize = 0;
+            self.until_check = 0;
+        }
+    }
+
+    /// Counts one frame time.
+    fn tick(&mut self) {
+        self.age = self.age.saturating_add(1);
+        self.since_resize = self.since_resize.saturating_add(1);
+        self.until_check = self.until_check.saturating_sub(1);
+        self.arrivals.tick();
+    }
+
+    fn play(&mut self, sequence: i64) -> Slot<'_> {
+        self.buffered = self.buffered.saturating_sub(1);
+        self.starved = 0;
+        self.lost_at_the_end = 0;
+        self.first.get_or_insert(sequence);
+        Slot::Frame(self.frame_at(sequence))
+    }
+
+    fn miss(&mut self) -> Slot<'_> {
+        self.starved += 1;
+        let playing = self.first.is_some();
+        if self.starved > self.frames_in(STARVED_MS) + self.target().ceil() as u32 {
+            // Nothing was lost after the last frame: the peer had stopped.
+            self.stats.lost = self.stats.lost.saturating_sub(self.lost_at_the_end);
+            self.stop();
+            return Slot::Idle;
+        }
+        if !playing {
+            return Slot::Idle;
+        }
+        self.stats.lost += 1;
+        self.lost_at_the_end += 1;
+        self.stats.concealed += 1;
+        Slot::Missing
+    }
+
+    fn drop_one(&mut self) -> Slot<'_> {
+        let sequence = self.next;
+        let following = sequence.wrapping_add(1);
+        self.next = following.wrapping_add(1);
+        self.slip = None;
+        self.arrivals.shift(1);
+        self.stats.slipped += 1;
+        self.buffered = self.buffered.saturating_sub(1);
+        let _ = self.play(sequence);
+        Slot::Drop(self.frame_at(sequence), self.frame_at(following))
+    }
+
+    fn insert(&mut self) -> Slot<'_> {
+        self.slip = None;
+        self.arrivals.shift(-1);
+        if self.first.is_none() {
+            return Slot::Idle;
+        }
+        self.stats.slipped += 1;
+        Slot::Insert(self.has(self.next).then(|| self.frame_at(self.next)))
+    }
+
+    fn count_late(&mut self, sequence: i64) {
+        self.stats.late += 1;
+        if self.first.is_some_and(|first| sequence.wrapping_sub(first) >= 0) {
+            self.stats.lost = self.stats.lost.saturating_sub(1);
+            self.lost_at_the_end = self.lost_at_the_end.saturating_sub(1);
+        }
+        if self.auto {
+            self.grow();
+        }
+    }
+
+    /// Ends the stream: the next frame starts another.
+    fn stop(&mut self) {
+        self.state = State::Empty;
+        self.buffered = 0;
+        self.starved = 0;
+        self.lost_at_the_end = 0;
+        self.first = None;
+        self.slip = None;
+        self.arrivals.clear();
+        self.forget_arrived();
+    }
+
+    fn forget_arrived(&mut self) {
+        for (index, sequence) in self.arrived.iter_mut().enumerate() {
+            // Belongs to another index, so it equals no sequence that is looked up here.
+            *sequence = !(index as i64);
+        }
+    }
+
+    /// Notes that a frame has arrived; false if it had already.
+    fn mark_arrived(&mut self, sequence: i64) -> bool {
+        let index = sequence as usize & (self.arrived.len() - 1);
+        std::mem::replace(&mut self.arrived[index], sequence) != sequence
+    }
+
+    fn has(&self, sequence: i64) -> bool {
+        self.arrived[sequence as usize & (self.arrived.len() - 1)] == sequence
+    }
+
+    fn store(&mut self, sequence: i64, bytes: &[u8]) {
+        let at = (sequence as usize & (self.capacity - 1)) * self.frame_bytes;
+        self.bytes[at..at + self.frame_bytes].copy_from_slice(bytes);
+    }
+
+    fn frame_at(&self, sequence: i64) -> &[u8] {
+        let at = (sequence as usize & (self.capacity - 1)) * self.frame_bytes;
+        &self.bytes[at..at + self.frame_bytes]
+    }
+}

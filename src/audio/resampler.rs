@@ -1,0 +1,232 @@
+//! The host's sample rate to 48 kHz and back, with little delay.
+//!
+//! A windowed sinc, evaluated at each output sample's exact position between input samples. Its
+//! coefficients come from a table of the filter at many positions, between which it interpolates,
+//! so that any ratio works, whole-numbered or not. Chunked resamplers (rubato's among them) hold
+//! back up to a chunk; this one gives out every sample as soon as its filter has what it needs.
+
+mod fifo;
+
+use crate::units::Layout;
+
+pub use fifo::SampleFifo;
+
+/// Sample rates that are accepted, in Hz.
+const RATES_HZ: std::ops::RangeInclusive<f64> = 8_000.0..=768_000.0;
+/// End of the pass band, relative to half of the lower rate: 18.1 kHz of 22.05, 19.7 of 24.
+const PASS_BAND: f64 = 0.82;
+/// Start of the stop band, likewise. What lies between 1 and this folds back to above
+/// 2 − this = 0.91 (20 kHz of 22.05), where nobody hears it; it buys a filter of half the length.
+const STOP_BAND: f64 = 1.09;
+/// Attenuation in the stop band, in dB.
+const STOP_BAND_DB: f64 = 110.0;
+/// Positions in the table per sample of the lower rate: interpolating linearly between them leaves
+/// errors below −110 dB.
+const POSITIONS: f64 = 512.0;
+/// Channels at most.
+const MAX_CHANNELS: usize = 2;
+
+/// Why a resampler could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+pub enum ResamplerError {
+    /// The host runs at a rate that is not supported.
+    #[error("a sample rate of {0} Hz is not supported; set the host to 44.1, 48, 88.2 or 96 kHz")]
+    Rate(f64),
+}
+
+/// Converts one interleaved stream from one rate to another. Never allocates after [`Self::new`].
+pub struct Resampler {
+    channels: usize,
+    /// Input samples per output sample.
+    step: f64,
+    filter: Option<Filter>,
+    /// The last `2 · taps` input samples of each channel at most, oldest first, and room for more.
+    history: [Vec<f32>; MAX_CHANNELS],
+    /// Input samples in `history`.
+    filled: usize,
+    /// Where the next output sample lies: how far, in input samples, its filter's first tap is
+    /// behind the first sample of `history`.
+    position: f64,
+}
+
+impl Resampler {
+    /// A resampler from `from_hz` to `to_hz` that is given at most `max_input_frames` samples per
+    /// channel at once (more works, in steps). Equal rates make a bypass that copies. Allocates.
+    pub fn new(
+        from_hz: f64,
+        to_hz: f64,
+        layout: Layout,
+        max_input_frames: usize,
+    ) -> Result<Self, ResamplerError> {
+        for rate in [from_hz, to_hz] {
+            if !RATES_HZ.contains(&rate) {
+                return Err(ResamplerError::Rate(rate));
+            }
+        }
+        let filter = (from_hz != to_hz).then(|| Filter::new(from_hz, to_hz));
+        let room = filter.as_ref().map_or(0, |filter| filter.taps + max_input_frames.clamp(64, 8192));
+        let mut resampler = Self {
+            channels: layout.channels(),
+            step: from_hz / to_hz,
+            filter,
+            history: std::array::from_fn(|_| vec![0.0; room]),
+            filled: 0,
+            position: 0.0,
+        };
+        resampler.reset();
+        Ok(resampler)
+    }
+
+    /// Converts `input` (interleaved) and appends the result to `out`, which must have room for
+    /// [`Self::max_output_frames`]: what does not fit is lost.
+    pub fn process(&mut self, input: &[f32], out: &mut SampleFifo) {
+        if self.is_bypass() {
+            out.push_slice(input);
+            return;
+        }
+        let mut rest = input;
+        while rest.len() >= self.channels {
+            let frames = (rest.len() / self.channels).min(self.history[0].len() - self.filled);
+            let (now, later) = rest.split_at(frames * self.channels);
+            for (channel, history) in self.history[..self.channels].iter_mut().enumerate() {
+                let samples = now.iter().skip(channel).step_by(self.channels);
+                for (to, from) in history[self.filled..].iter_mut().zip(samples) {
+                    *to = *from;
+                }
+            }
+            self.filled += frames;
+            rest = later;
+            self.run(out);
+        }
+    }
+
+    /// Rates are equal: samples pass unchanged and without delay.
+    pub fn is_bypass(&self) -> bool {
+        self.filter.is_none()
+    }
+
+    /// Delay in output samples.
+    pub fn latency_frames(&self) -> f64 {
+        self.filter.as_ref().map_or(0.0, |filter| filter.half_length() / self.step)
+    }
+
+    /// Most samples per channel that `input_frames` can become.
+    pub fn max_output_frames(&self, input_frames: usize) -> usize {
+        if self.is_bypass() { input_frames } else { (input_frames as f64 / self.step) as usize + 2 }
+    }
+
+    /// Forgets the past: silence before the next sample.
+    pub fn reset(&mut self) {
+        let Some(filter) = &self.filter else { return };
+        for history in &mut self.history {
+            history.fill(0.0);
+        }
+        // Output begins with the first input sample, at the latency that `latency_frames` tells.
+        self.filled = filter.taps - 1;
+        self.position = 0.0;
+    }
+
+    /// Puts out every sample whose taps are there, and forgets what none will need again.
+    fn run(&mut self, out: &mut SampleFifo) {
+        let Some(filter) = &self.filter else { return };
+        let history = &mut self.history[..self.channels];
+        while self.position as usize + filter.taps <= self.filled {
+            let mut sample = [0.0; MAX_CHANNELS];
+            for (value, history) in sample.iter_mut().zip(&*history) {
+                *value = filter.interpolate(history, self.position);
+            }
+            out.push_slice(&sample[..self.channels]);
+            self.position += self.step;
+        }
+        let used = (self.position as usize).min(self.filled);
+        for history in history {
+            history.copy_within(used..self.filled, 0);
+        }
+        self.filled -= used;
+        self.position -= used as f64;
+    }
+}
+
+/// A low-pass filter, tabulated at `positions + 1` shifts between two input samples.
+struct Filter {
+    taps: usize,
+    positions: usize,
+    /// `positions + 1` rows of `taps` coefficients.
+    table: Vec<f32>,
+}
+
+impl Filter {
+    fn new(from_hz: f64, to_hz: f64) -> Self {
+        let low = from_hz.min(to_hz);
+        // All frequencies from here on in cycles per input sample.
+        let nyquist = 0.5 * low / from_hz;
+        let cutoff = 0.5 * (PASS_BAND + STOP_BAND) * nyquist;
+        let transition = (STOP_BAND - PASS_BAND) * nyquist;
+        // Kaiser's formulas for length and shape.
+        let length = (STOP_BAND_DB - 7.95) / (14.36 * transition);
+        let beta = 0.1102 * (STOP_BAND_DB - 8.7);
+        // A whole number of SIMD registers.
+        let taps = (length.ceil() as usize + 1).next_multiple_of(8);
+        let positions = (POSITIONS * low / from_hz).ceil().max(32.0) as usize;
+        let half = taps as f64 / 2.0;
+        let mut table = Vec::with_capacity((positions + 1) * taps);
+        for position in 0..=positions {
+            let shift = position as f64 / positions as f64;
+            let row: Vec<f64> = (0..taps)
+                .map(|tap| {
+                    let time = tap as f64 - (half - 1.0) - shift;
+                    let window = bessel_i0(beta * (1.0 - (time / half).powi(2)).max(0.0).sqrt());
+                    2.0 * cutoff * sinc(2.0 * cutoff * time) * window
+                })
+                .collect();
+            // Unity at 0 Hz in every row, or a constant would come out with ripples.
+            let sum: f64 = row.iter().sum();
+            table.extend(row.iter().map(|tap| (tap / sum) as f32));
+        }
+        Self { taps, positions, table }
+    }
+
+    /// Distance from the newest tap to the filter's middle, in input samples.
+    fn half_length(&self) -> f64 {
+        self.taps as f64 / 2.0
+    }
+
+    /// The signal where the filter's first tap is `position` behind the start of `history`.
+    fn interpolate(&self, history: &[f32], position: f64) -> f32 {
+        let whole = position as usize;
+        let between = (position - whole as f64) * self.positions as f64;
+        let row = (between as usize).min(self.positions - 1);
+        let share = (between - row as f64) as f32;
+        let (low, high) = self.table[row * self.taps..][..2 * self.taps].split_at(self.taps);
+        let input = &history[whole..whole + self.taps];
+        let (low, high) = (dot(low, input), dot(high, input));
+        low + share * (high - low)
+    }
+}
+
+/// Sum of products, in eight sums that the compiler keeps in SIMD registers. Lengths are multiples
+/// of eight.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0f32; 8];
+    for (a, b) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
+        for lane in 0..8 {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    sums.iter().sum()
+}
+
+fn sinc(x: f64) -> f64 {
+    let x = std::f64::consts::PI * x;
+    if x.abs() < 1e-9 { 1.0 } else { x.sin() / x }
+}
+
+/// The modified Bessel function of order zero, by its series.
+fn bessel_i0(x: f64) -> f64 {
+    let (mut sum, mut term) = (1.0, 1.0);
+    for k in 1..60 {
+        term *= (x / (2.0 * f64::from(k))).powi(2);
+        sum += term;
+    }
+    sum
+}
