@@ -216,7 +216,7 @@ impl Engine {
         }
         // Without a stream the ring may run dry: silence, under a fade that has begun.
         let filled = self.rate.host_in.pop_into(&mut self.rate.scratch);
-        self.rate.scratch[2 * filled..].fill(0.0);
+        self.rate.scratch[filled..].fill(0.0);
     }
 }
 

@@ -15,6 +15,7 @@ pub mod netem;
 pub mod pace;
 pub mod part;
 pub mod signal;
+pub mod sim;
 #[cfg(target_os = "linux")]
 pub mod stock;
 pub mod track;
