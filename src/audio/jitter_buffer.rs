@@ -243,6 +243,8 @@ impl JitterBuffer {
         }
         self.tick();
         match self.slip {
+            // Nothing plays yet.
+            _ if self.first.is_none() => {}
             Some(Slip::Insert) => return self.insert(),
             Some(Slip::Drop { patience }) => {
                 let following = self.next.wrapping_add(1);
@@ -424,14 +426,13 @@ impl JitterBuffer {
 
     fn miss(&mut self) -> Slot<'_> {
         self.starved += 1;
-        let playing = self.first.is_some();
         if self.starved > self.frames_in(STARVED_MS) + self.target().ceil() as u32 {
             // Nothing was lost after the last frame: the peer had stopped.
             self.stats.lost = self.stats.lost.saturating_sub(self.lost_at_the_end);
             self.stop();
             return Slot::Idle;
         }
-        if !playing {
+        if self.first.is_none() {
             return Slot::Idle;
         }
         self.stats.lost += 1;
@@ -455,9 +456,6 @@ impl JitterBuffer {
     fn insert(&mut self) -> Slot<'_> {
         self.slip = None;
         self.arrivals.shift(-1);
-        if self.first.is_none() {
-            return Slot::Idle;
-        }
         self.stats.slipped += 1;
         Slot::Insert(self.has(self.next).then(|| self.frame_at(self.next)))
     }
