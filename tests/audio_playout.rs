@@ -1,5 +1,7 @@
 //! Playout: what comes out is continuous sound, whatever happens to the stream.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
 use std::f32::consts::TAU;
 
 use jamulet::audio::{Encoder, Played, Playout};
