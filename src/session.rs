@@ -1,1 +1,18 @@
-//! TODO
+//! One peer's protocol state, without clocks, sockets or threads.
+//!
+//! [`Connection`] is the reliable channel that client and server share; [`ClientSession`] is
+//! everything a client does on top of it. Both follow one contract: `now` and datagrams go in;
+//! after any call that may have changed something, drain `poll_transmit` and `poll_event`, and call
+//! `handle_timeout` when the moment of `poll_timeout` has come. Same inputs, same outputs.
+
+mod client;
+mod connection;
+mod mix_changes;
+mod ping;
+mod repeats;
+mod version;
+
+pub use client::{ClientConfig, ClientEvent, ClientSession, EndReason, PeerFacts};
+pub use connection::{Connection, MAX_QUEUED_CHATS, SPLIT_PATIENCE};
+pub use ping::PING_INTERVAL;
+pub use version::Version;

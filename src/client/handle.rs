@@ -1,13 +1,29 @@
 //! The window's and the parameters' end of a client: commands in, one snapshot out.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 
+use crossbeam::channel::Sender;
+#[expect(clippy::disallowed_types, reason = "windows and the network thread meet here, never the audio thread")]
+use parking_lot::Mutex;
+
+use super::pump::Command;
+use super::shared::Shared;
 use super::{Settings, Snapshot};
+use crate::net::Waker;
 use crate::units::ChannelId;
 
-/// One client. Cheap to clone; every method may be called from any thread but the audio thread.
+/// One client. Cheap to clone; every method may be called from any thread but the audio thread,
+/// except where it is said to be realtime-safe.
 #[derive(Clone)]
-pub struct Handle {}
+pub struct Handle {
+    shared: Arc<Shared>,
+    waker: Waker,
+    commands: Sender<Command>,
+    notify: Arc<Notify>,
+    _lifeline: Arc<Lifeline>,
+}
 
 /// Peak levels since they were last read, linear, 1.0 = 0 dBFS.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -19,56 +35,135 @@ pub struct MeterReading {
 }
 
 impl Handle {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        waker: Waker,
+        commands: Sender<Command>,
+        notify: Arc<Notify>,
+        lifeline: Arc<Lifeline>,
+    ) -> Self {
+        Self { shared, waker, commands, notify, _lifeline: lifeline }
+    }
+
     /// Connects to `address` as typed (`host`, `host:port`, `[v6]:port`); leaves any other server first.
     /// Problems appear in the snapshot's state.
     pub fn connect(&self, address: &str) {
-        let _ = address;
-        unimplemented!()
+        self.command(Command::Connect(address.to_owned()));
     }
+
+    /// Remembers `address` for [`Self::set_intent`], and shows it in the snapshot.
+    pub fn set_address(&self, address: &str) {
+        self.command(Command::SetAddress(address.to_owned()));
+    }
+
     /// Leaves the session; the snapshot goes to `Idle`.
     pub fn disconnect(&self) {
-        unimplemented!()
+        self.command(Command::Disconnect);
     }
+
+    /// What the Connect parameter says: connects to the address that was last set, or leaves.
+    /// Realtime-safe: one atomic and one wake-up.
+    pub fn set_intent(&self, connect: bool) {
+        self.shared.set_intent(connect);
+        self.waker.wake();
+    }
+
     /// Takes over changed settings; only what differs has an effect.
     pub fn set_settings(&self, settings: &Settings) {
-        let _ = settings;
-        unimplemented!()
+        self.command(Command::Settings(settings.clone()));
     }
+
     /// Says something to everyone (plain text, cut to [`crate::units::MAX_CHAT_INPUT_UNITS`]).
     pub fn chat(&self, text: &str) {
-        let _ = text;
-        unimplemented!()
+        self.command(Command::Chat(text.to_owned()));
     }
-    /// How loud we hear `channel`: linear gain 0.0..=1.0 (clamped).
+
+    /// How loud we hear `channel`: linear gain `0.0..=1.0` (clamped).
     pub fn set_gain(&self, channel: ChannelId, gain: f32) {
-        let _ = (channel, gain);
-        unimplemented!()
+        self.command(Command::Gain(channel, gain));
     }
+
     /// Where we hear `channel`: 0.0 left, 0.5 centre, 1.0 right (clamped).
     pub fn set_pan(&self, channel: ChannelId, pan: f32) {
-        let _ = (channel, pan);
-        unimplemented!()
+        self.command(Command::Pan(channel, pan));
     }
-    /// The licence was accepted (or none is asked for): sound may be sent.
+
+    /// The licence was accepted: sound may be sent.
     pub fn accept_licence(&self) {
-        unimplemented!()
+        self.command(Command::AcceptLicence);
     }
+
     /// The picture of now.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        unimplemented!()
+        self.shared.snapshot.load_full()
     }
+
     /// Peaks since the last call.
     pub fn take_meters(&self) -> MeterReading {
-        unimplemented!()
+        self.shared.take_meters()
     }
-    /// Calls `notify` after every new snapshot (from the network thread; must not block). `None` ends it.
+
+    /// Calls `notify` after every new snapshot, from the network thread; it must not block. `None` ends it.
     pub fn set_notify(&self, notify: Option<Box<dyn Fn() + Send + Sync>>) {
-        let _ = notify;
-        unimplemented!()
+        *self.notify.0.lock() = notify;
     }
-    /// Records a contained panic; shown in the snapshot as `fault`.
+
+    /// Records a contained panic: the engine passes dry sound, the snapshot says `sentence`.
     pub fn report_fault(&self, sentence: &str) {
-        let _ = sentence;
-        unimplemented!()
+        self.shared.faulted.store(true, Ordering::Release);
+        let mut snapshot = (*self.snapshot()).clone();
+        snapshot.fault = Some(sentence.to_owned());
+        self.shared.snapshot.store(Arc::new(snapshot));
+        self.command(Command::Fault(sentence.to_owned()));
+        self.notify.call();
+    }
+
+    /// For tests of what happens then: the network thread panics.
+    #[doc(hidden)]
+    pub fn panic_network_thread(&self) {
+        self.command(Command::Panic);
+    }
+
+    fn command(&self, command: Command) {
+        // It fails only when the network thread is gone, which the snapshot tells as a fault.
+        let _ = self.commands.send(command);
+        self.waker.wake();
+    }
+}
+
+/// Who wants to know about new snapshots.
+#[derive(Default)]
+#[expect(clippy::disallowed_types, reason = "windows and the network thread meet here, never the audio thread")]
+pub(super) struct Notify(Mutex<Option<Box<dyn Fn() + Send + Sync>>>);
+
+impl Notify {
+    pub(super) fn call(&self) {
+        if let Some(notify) = &*self.0.lock() {
+            notify();
+        }
+    }
+}
+
+/// Held by the engine and every handle: when the last one goes, the session is left and the network thread ends.
+pub(super) struct Lifeline {
+    commands: Sender<Command>,
+    waker: Waker,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Lifeline {
+    pub(super) fn new(commands: Sender<Command>, waker: Waker, thread: Option<JoinHandle<()>>) -> Self {
+        Self { commands, waker, thread }
+    }
+}
+
+impl Drop for Lifeline {
+    /// Waits for the thread, which takes at most [`super::driver::GOODBYE`]: a host may unload us right after.
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Shutdown);
+        self.waker.wake();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }

@@ -115,8 +115,14 @@ pub enum Failure {
         /// The server.
         server: SocketAddr,
     },
+    /// The audio codec cannot be made: a broken build.
+    #[error("Jamulet's audio codec does not work in this build ({reason}). Install it again.")]
+    Audio {
+        /// What the codec says.
+        reason: String,
+    },
     /// The system refused a socket.
-    #[error("The network cannot be used: {reason}")]
+    #[error("The network cannot be used ({reason}). Check that this computer is online and that no firewall blocks this program.")]
     Socket {
         /// The system's words.
         reason: String,

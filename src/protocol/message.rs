@@ -1,107 +1,15 @@
-//! Every message of the protocol as a type. Parsing and emitting are in the files beside this one.
+//! Connected messages (`docs/PROTOCOL.md` §2): every id of a connection but ACK (1) and the split
+//! container (2001), which `frame` and `split` hold.
+//!
+//! The body's layout stands at each variant; longer records have their own files.
 
-use crate::units::ChannelId;
+use super::audio_packet::TransportProperties;
+use super::channel_info::{ChannelInfo, ClientEntry};
+use super::error::ParseError;
+use super::wire::{Reader, put_list, put_text, put_u16};
+use crate::units::{ChannelId, MAX_BUFFER_FRAMES, MAX_CHAT_UNITS, MAX_VERSION_UNITS, MIN_BUFFER_FRAMES};
 
-/// A participant's description of themselves.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct ChannelInfo {
-    /// Qt 5 `QLocale::Country` number, 0 = none.
-    pub country: u16,
-    /// Index into the instrument table, 0 = none.
-    pub instrument: u32,
-    /// Skill level.
-    pub skill: Skill,
-    /// Name ("fader tag"), at most [`crate::units::MAX_NAME_UNITS`].
-    pub name: String,
-    /// City, at most [`crate::units::MAX_CITY_UNITS`].
-    pub city: String,
-}
-
-/// Skill level; any byte may arrive, and unknown ones are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Skill(pub u8);
-
-impl Skill {
-    /// Not told.
-    pub const NONE: Self = Self(0);
-    /// Beginner.
-    pub const BEGINNER: Self = Self(1);
-    /// Intermediate.
-    pub const INTERMEDIATE: Self = Self(2);
-    /// Expert.
-    pub const EXPERT: Self = Self(3);
-}
-
-/// One line of a client list.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ClientEntry {
-    /// The slot.
-    pub channel: ChannelId,
-    /// Who sits in it.
-    pub info: ChannelInfo,
-}
-
-/// Stream properties as they travel (id 20). Values are what the peer sent; whether they make
-/// sense is [`TransportProperties::format`]'s to say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TransportProperties {
-    /// Bytes of one coded frame including the counter byte, not multiplied by the factor.
-    pub packet_size: u32,
-    /// Frames per packet: 1, 2 or 4.
-    pub block_factor: u16,
-    /// Channels: 1 or 2.
-    pub channels: u8,
-    /// Sample rate in Hz.
-    pub sample_rate: u32,
-    /// Codec number: 1 CELT (obsolete), 2 OPUS, 3 OPUS64.
-    pub codec: u16,
-    /// Bit 0: with counter.
-    pub flags: u16,
-    /// Codec argument, 0.
-    pub codec_argument: u32,
-}
-
-/// Operating system of a peer; any byte may arrive, and unknown ones are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Os(pub u8);
-
-impl Os {
-    /// Windows.
-    pub const WINDOWS: Self = Self(0);
-    /// macOS.
-    pub const MACOS: Self = Self(1);
-    /// Linux.
-    pub const LINUX: Self = Self(2);
-    /// Android.
-    pub const ANDROID: Self = Self(3);
-    /// iOS.
-    pub const IOS: Self = Self(4);
-    /// Another Unix.
-    pub const UNIX: Self = Self(5);
-}
-
-/// What the server's recorder is doing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum RecorderState {
-    /// The server cannot record.
-    #[default]
-    NotInitialised,
-    /// It can, and does not.
-    NotEnabled,
-    /// Recording is on.
-    Recording,
-}
-
-/// Size of a jitter buffer as it travels (id 10).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum JitterBufferSize {
-    /// This many frames, `1..=20`.
-    Frames(u8),
-    /// Let the server choose.
-    Auto,
-}
-
-/// A connected message: acknowledged, one in flight per direction. protocol.md §2.
+/// A connected message: acknowledged, one in flight per direction. Source: `docs/PROTOCOL.md` §2.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// 10: size of a jitter buffer.
@@ -168,121 +76,274 @@ pub enum Message {
     RawAudioSupported,
 }
 
-/// What a server tells a directory about itself (1004, and one entry of 1006).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerRegistration {
-    /// The port that the server itself listens on.
-    pub internal_port: u16,
-    /// Qt 5 country number.
-    pub country: u16,
-    /// Most clients it takes.
-    pub max_clients: u8,
-    /// Up for more than 48 h.
-    pub permanent: bool,
-    /// Server name, at most [`crate::units::MAX_SERVER_NAME_UNITS`].
-    pub name: String,
-    /// Text of its own local address, at most [`crate::units::MAX_ADDRESS_UNITS`].
-    pub internal_address: String,
-    /// City, at most [`crate::units::MAX_CITY_UNITS`].
-    pub city: String,
+/// Size of a jitter buffer as it travels (id 10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum JitterBufferSize {
+    /// This many frames, `1..=20`.
+    Frames(u8),
+    /// Let the server choose.
+    Auto,
 }
 
-/// One server of a full list (1006).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerEntry {
-    /// IPv4 address; unspecified for the directory itself.
-    pub ip: std::net::Ipv4Addr,
-    /// The rest, with the public port in `internal_port`.
-    pub registration: ServerRegistration,
+/// What the server's recorder is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RecorderState {
+    /// The server cannot record.
+    #[default]
+    NotInitialised,
+    /// It can, and does not.
+    NotEnabled,
+    /// Recording is on.
+    Recording,
 }
 
-/// One server of a reduced list (1018).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReducedServerEntry {
-    /// IPv4 address and port.
-    pub address: std::net::SocketAddrV4,
-    /// Server name.
-    pub name: String,
+/// Operating system of a peer; any byte may arrive, and unknown ones are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Os(pub u8);
+
+impl Os {
+    /// Windows.
+    pub const WINDOWS: Self = Self(0);
+    /// macOS.
+    pub const MACOS: Self = Self(1);
+    /// Linux.
+    pub const LINUX: Self = Self(2);
+    /// Android.
+    pub const ANDROID: Self = Self(3);
+    /// iOS.
+    pub const IOS: Self = Self(4);
+    /// Another Unix.
+    pub const UNIX: Self = Self(5);
 }
 
-/// A directory's answer to a registration (1016).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RegistrationResult {
-    /// In the list.
-    Registered,
-    /// The list is full.
-    ListFull,
-    /// The server is too old for this directory.
-    VersionTooOld,
-    /// Not on the whitelist.
-    RequirementsNotFulfilled,
+/// "Auto" as it travels in message 10.
+const AUTO_BUFFER: u16 = 21;
+
+impl Message {
+    /// The id of its frame.
+    pub fn id(&self) -> u16 {
+        match self {
+            Self::JitterBufferSize(_) => 10,
+            Self::RequestJitterBufferSize => 11,
+            Self::ChannelGain { .. } => 13,
+            Self::RequestClientList => 16,
+            Self::ChatText(_) => 18,
+            Self::TransportProperties(_) => 20,
+            Self::RequestTransportProperties => 21,
+            Self::RequestChannelInfo => 23,
+            Self::ClientList(_) => 24,
+            Self::ChannelInfo(_) => 25,
+            Self::OpusSupported => 26,
+            Self::LicenceRequired(_) => 27,
+            Self::RequestLevelList(_) => 28,
+            Self::VersionAndOs { .. } => 29,
+            Self::ChannelPan { .. } => 30,
+            Self::MuteStateChanged { .. } => 31,
+            Self::ClientId(_) => 32,
+            Self::RecorderState(_) => 33,
+            Self::RequestSplitSupport => 34,
+            Self::SplitSupported => 35,
+            Self::RawAudioSupported => 36,
+        }
+    }
+
+    /// Parses the body of a frame, or of what an [`super::Assembler`] gave.
+    ///
+    /// # Errors
+    /// [`ParseError::UnknownId`] for ids that are no connected message (ACK and the split
+    /// container included), else what is wrong with the body.
+    pub fn parse(id: u16, body: &[u8]) -> Result<Self, ParseError> {
+        let mut reader = Reader::new(body);
+        let message = Self::read(id, &mut reader)?;
+        reader.finish()?;
+        Ok(message)
+    }
+
+    /// Appends the body of its frame.
+    pub fn write_body(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::JitterBufferSize(size) => size.put(out),
+            Self::ChannelGain { channel, gain } => {
+                out.push(channel.0);
+                put_u16(out, *gain);
+            }
+            Self::ChatText(text) => put_text(out, text, MAX_CHAT_UNITS),
+            Self::TransportProperties(properties) => properties.put(out),
+            Self::ClientList(entries) => put_list(out, entries, |out, entry| entry.put(out)),
+            Self::ChannelInfo(info) => info.put(out),
+            Self::LicenceRequired(kind) => out.push(*kind),
+            Self::RequestLevelList(wanted) => out.push(*wanted),
+            Self::VersionAndOs { os, version } => put_version(out, *os, version),
+            Self::ChannelPan { channel, pan } => {
+                out.push(channel.0);
+                put_u16(out, *pan);
+            }
+            Self::MuteStateChanged { channel, muted } => out.extend([channel.0, u8::from(*muted)]),
+            Self::ClientId(channel) => out.push(channel.0),
+            Self::RecorderState(state) => out.push(state.to_wire()),
+            Self::RequestJitterBufferSize
+            | Self::RequestClientList
+            | Self::RequestTransportProperties
+            | Self::RequestChannelInfo
+            | Self::OpusSupported
+            | Self::RequestSplitSupport
+            | Self::SplitSupported
+            | Self::RawAudioSupported => {}
+        }
+    }
+
+    fn read(id: u16, reader: &mut Reader<'_>) -> Result<Self, ParseError> {
+        Ok(match id {
+            10 => Self::JitterBufferSize(JitterBufferSize::read(reader)?),
+            11 => Self::RequestJitterBufferSize,
+            13 => Self::ChannelGain { channel: ChannelId(reader.u8()?), gain: reader.u16()? },
+            16 => Self::RequestClientList,
+            18 => Self::ChatText(reader.text(MAX_CHAT_UNITS)?),
+            20 => Self::TransportProperties(TransportProperties::read(reader)?),
+            21 => Self::RequestTransportProperties,
+            23 => Self::RequestChannelInfo,
+            24 => Self::ClientList(reader.list(ClientEntry::read)?),
+            25 => Self::ChannelInfo(ChannelInfo::read(reader)?),
+            26 => Self::OpusSupported,
+            27 => Self::LicenceRequired(reader.u8()?),
+            28 => Self::RequestLevelList(reader.u8()?),
+            29 => {
+                let (os, version) = read_version(reader)?;
+                Self::VersionAndOs { os, version }
+            }
+            30 => Self::ChannelPan { channel: ChannelId(reader.u8()?), pan: reader.u16()? },
+            31 => Self::MuteStateChanged { channel: ChannelId(reader.u8()?), muted: reader.bool()? },
+            32 => Self::ClientId(ChannelId(reader.u8()?)),
+            33 => Self::RecorderState(RecorderState::from_wire(reader.u8()?)?),
+            34 => Self::RequestSplitSupport,
+            35 => Self::SplitSupported,
+            36 => Self::RawAudioSupported,
+            _ => return Err(ParseError::UnknownId(id)),
+        })
+    }
 }
 
-/// A connection-less message: never acknowledged, from any address. protocol.md §4.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ConnlessMessage {
-    /// 1001: echoed unchanged.
-    Ping {
-        /// The sender's clock in ms.
-        time_ms: u32,
-    },
-    /// 1002: echoed with the number of clients.
-    PingWithClients {
-        /// The sender's clock in ms.
-        time_ms: u32,
-        /// Clients on the server.
-        clients: u8,
-    },
-    /// 1003: no slot is free.
-    ServerFull,
-    /// 1004: registers a server.
-    RegisterServer(ServerRegistration),
-    /// 1005: takes it off the list.
-    UnregisterServer,
-    /// 1006: the list.
-    ServerList(Vec<ServerEntry>),
-    /// 1007: asks for 1018 and 1006.
-    RequestServerList,
-    /// 1008: "send 1009 there".
-    SendEmptyMessage(std::net::SocketAddrV4),
-    /// 1009: keeps or opens a NAT binding.
-    EmptyMessage,
-    /// 1010: the sender leaves.
-    Disconnection,
-    /// 1011: operating system and version.
-    VersionAndOs {
-        /// Operating system.
-        os: Os,
-        /// Version text.
-        version: String,
-    },
-    /// 1012: asks for 1011.
-    RequestVersionAndOs,
-    /// 1013: who is connected.
-    ClientList(Vec<ClientEntry>),
-    /// 1014: asks for 1013.
-    RequestClientList,
-    /// 1015: one level 0..=9 per connected client, in channel order.
-    LevelList(Vec<u8>),
-    /// 1016: result of a registration.
-    RegistrationResult(RegistrationResult),
-    /// 1017: registers a server, with its version.
-    RegisterServerEx {
-        /// What 1004 says.
-        registration: ServerRegistration,
-        /// Operating system.
-        os: Os,
-        /// Version text.
-        version: String,
-    },
-    /// 1018: the list, short enough to survive fragment loss.
-    ReducedServerList(Vec<ReducedServerEntry>),
-    /// 1019: feature bits (4.0).
-    ServerFeatures(u32),
-    /// 1020: asks for 1019.
-    RequestServerFeatures,
-    /// 1021: the welcome text (4.0).
-    WelcomeMessage(String),
-    /// 1022: asks for 1021.
-    RequestWelcomeMessage,
+impl JitterBufferSize {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, ParseError> {
+        let value = reader.u16()?;
+        match u8::try_from(value) {
+            Ok(frames @ MIN_BUFFER_FRAMES..=MAX_BUFFER_FRAMES) => Ok(Self::Frames(frames)),
+            _ if value == AUTO_BUFFER => Ok(Self::Auto),
+            _ => Err(ParseError::InvalidValue { field: "jitter buffer size", value: value.into() }),
+        }
+    }
+
+    fn put(self, out: &mut Vec<u8>) {
+        put_u16(
+            out,
+            match self {
+                Self::Frames(frames) => frames.clamp(MIN_BUFFER_FRAMES, MAX_BUFFER_FRAMES).into(),
+                Self::Auto => AUTO_BUFFER,
+            },
+        );
+    }
+}
+
+impl RecorderState {
+    fn from_wire(value: u8) -> Result<Self, ParseError> {
+        match value {
+            1 => Ok(Self::NotInitialised),
+            2 => Ok(Self::NotEnabled),
+            3 => Ok(Self::Recording),
+            _ => Err(ParseError::InvalidValue { field: "recorder state", value: value.into() }),
+        }
+    }
+
+    fn to_wire(self) -> u8 {
+        match self {
+            Self::NotInitialised => 1,
+            Self::NotEnabled => 2,
+            Self::Recording => 3,
+        }
+    }
+}
+
+/// Operating system and version: the body of 29 and 1011, and the end of 1017.
+pub(super) fn read_version(reader: &mut Reader<'_>) -> Result<(Os, String), ParseError> {
+    Ok((Os(reader.u8()?), reader.text(MAX_VERSION_UNITS)?))
+}
+
+/// Writes what [`read_version`] reads.
+pub(super) fn put_version(out: &mut Vec<u8>, os: Os, version: &str) {
+    out.push(os.0);
+    put_text(out, version, MAX_VERSION_UNITS);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{MAX_PART_BYTES, MAX_PARTS};
+    use crate::units::{MAX_CHANNELS, MAX_CITY_UNITS, MAX_NAME_UNITS};
+
+    fn body(message: &Message) -> Vec<u8> {
+        let mut out = Vec::new();
+        message.write_body(&mut out);
+        out
+    }
+
+    /// Every shape of body once; `tests/protocol_golden.rs` has every id and direction.
+    #[test]
+    fn bodies_have_these_layouts() {
+        let channel = ChannelId(7);
+        for (message, bytes) in [
+            (Message::JitterBufferSize(JitterBufferSize::Frames(20)), &b"\x14\x00"[..]),
+            (Message::JitterBufferSize(JitterBufferSize::Auto), b"\x15\x00"),
+            (Message::ChannelGain { channel, gain: 0x8000 }, b"\x07\x00\x80"),
+            (Message::ChatText("é".into()), b"\x02\x00\xC3\xA9"),
+            (Message::VersionAndOs { os: Os::LINUX, version: "3.9".into() }, b"\x02\x03\x003.9"),
+            (Message::ChannelPan { channel, pan: 0x4000 }, b"\x07\x00\x40"),
+            (Message::MuteStateChanged { channel, muted: true }, b"\x07\x01"),
+            (Message::RecorderState(RecorderState::Recording), b"\x03"),
+            (Message::ClientList(vec![]), b""),
+            (Message::SplitSupported, b""),
+        ] {
+            assert_eq!(body(&message), bytes);
+            assert_eq!(Message::parse(message.id(), bytes), Ok(message));
+        }
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        for value in [0u16, 22, 257, u16::MAX] {
+            assert!(Message::parse(10, &value.to_le_bytes()).is_err(), "buffer size {value}");
+        }
+        assert!(Message::parse(33, &[0]).is_err());
+        assert!(Message::parse(33, &[4]).is_err());
+    }
+
+    #[test]
+    fn acknowledgements_containers_and_connection_less_ids_are_no_messages() {
+        for id in [0, 1, 12, 37, 1001, 2001] {
+            assert_eq!(Message::parse(id, &[]), Err(ParseError::UnknownId(id)));
+        }
+    }
+
+    #[test]
+    fn bytes_after_the_end_are_refused() {
+        assert_eq!(Message::parse(34, &[0]), Err(ParseError::TrailingBytes));
+        assert_eq!(Message::parse(32, &[0, 0]), Err(ParseError::TrailingBytes));
+    }
+
+    #[test]
+    fn the_longest_messages_can_travel_split() {
+        let info = ChannelInfo {
+            name: "\u{FFFD}".repeat(MAX_NAME_UNITS),
+            city: "\u{FFFD}".repeat(MAX_CITY_UNITS),
+            ..ChannelInfo::default()
+        };
+        let list = (0..MAX_CHANNELS as u8)
+            .map(|channel| ClientEntry { channel: ChannelId(channel), info: info.clone() })
+            .collect();
+        let list = Message::ClientList(list);
+        assert!(body(&list).len() <= MAX_PARTS * MAX_PART_BYTES);
+        assert_eq!(Message::parse(24, &body(&list)), Ok(list));
+        let chat = Message::ChatText("\u{FFFD}".repeat(MAX_CHAT_UNITS));
+        assert!(body(&chat).len() <= MAX_PARTS * MAX_PART_BYTES);
+        assert_eq!(Message::parse(18, &body(&chat)), Ok(chat));
+    }
 }

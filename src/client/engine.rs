@@ -1,0 +1,450 @@
+//! The audio half of the client. The audio thread owns it and shares nothing: it meets the network
+//! thread at four rings and some single atomics. After [`Engine::prepare`] it does not allocate,
+//! lock, log, read a clock or block; its one system call is waking the network thread.
+
+use std::sync::Arc;
+
+use rtrb::{Consumer, Producer};
+
+use super::handle::Lifeline;
+use super::shared::{AudioCounts, Shared};
+use super::stream::{DownlinkFrame, FrameBytes, Stream, UplinkFrame};
+use crate::audio::{FlushDenormals, Played, Resampler, ResamplerError, SampleFifo};
+use crate::net::Waker;
+use crate::units::{Layout, MAX_FRAME_SAMPLES, WIRE_RATE_HZ};
+
+/// Levels for one block, linear; changes are ramped, so they may jump from block to block.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Controls {
+    /// Gain of what is sent.
+    pub send_gain: f32,
+    /// Gain of what comes back.
+    pub return_gain: f32,
+    /// Gain of the track's own sound beside the return, while connected.
+    pub dry_gain: f32,
+    /// Send silence.
+    pub mute_me: bool,
+}
+
+impl Default for Controls {
+    /// Send and return at unity, no dry sound: what others hear is what I hear.
+    fn default() -> Self {
+        Self { send_gain: 1.0, return_gain: 1.0, dry_gain: 0.0, mute_me: false }
+    }
+}
+
+/// Audio in, audio out; packets to and from the network thread.
+pub struct Engine {
+    shared: Arc<Shared>,
+    waker: Waker,
+    links: EngineLinks,
+    stream: Option<Box<Stream>>,
+    /// Counted by streams that are gone.
+    counts: AudioCounts,
+    rate: Rate,
+    levels: Levels,
+    /// Sound has come back since this session began.
+    receiving: bool,
+    recent_block: RecentBlock,
+    /// Keeps the network thread alive.
+    _lifeline: Arc<Lifeline>,
+}
+
+/// The engine's ends of the rings.
+pub(super) struct EngineLinks {
+    pub(super) uplink: Producer<UplinkFrame>,
+    pub(super) downlink: Consumer<DownlinkFrame>,
+    /// New streams from the network thread …
+    pub(super) streams: Consumer<Box<Stream>>,
+    /// … and old ones back to it, to be freed there.
+    pub(super) retired: Producer<Box<Stream>>,
+}
+
+impl Engine {
+    pub(super) fn new(shared: Arc<Shared>, waker: Waker, links: EngineLinks, lifeline: Arc<Lifeline>) -> Self {
+        const DEFAULT_RATE_HZ: f64 = WIRE_RATE_HZ as f64;
+        const DEFAULT_BLOCK: usize = 512;
+        let rate = Rate::new(DEFAULT_RATE_HZ, DEFAULT_BLOCK).expect("48 kHz needs no resampling");
+        shared.set_rate_hz(DEFAULT_RATE_HZ);
+        Self {
+            shared,
+            waker,
+            links,
+            stream: None,
+            counts: AudioCounts::default(),
+            levels: Levels::new(DEFAULT_RATE_HZ),
+            rate,
+            receiving: false,
+            recent_block: RecentBlock::default(),
+            _lifeline: lifeline,
+        }
+    }
+
+    /// Gets ready for blocks of up to `max_block` samples at `rate_hz`. Allocates; the session goes on.
+    /// Longer blocks are still processed, piece by piece.
+    ///
+    /// # Errors
+    /// When the rate is one that cannot be resampled; the engine then keeps its old rate.
+    pub fn prepare(&mut self, rate_hz: f64, max_block: usize) -> Result<(), ResamplerError> {
+        let max_block = max_block.max(1);
+        if self.rate.hz != rate_hz || self.rate.max_block != max_block {
+            self.rate = Rate::new(rate_hz, max_block)?;
+            self.levels.set_rate(rate_hz);
+            self.recent_block = RecentBlock::default();
+            self.shared.set_rate_hz(rate_hz);
+        }
+        Ok(())
+    }
+
+    /// Forgets sound that is on its way through the engine (a host's "reset"); the session goes on.
+    pub fn reset(&mut self) {
+        self.rate.clear();
+    }
+
+    /// One block, in place: `io[..input_channels]` hold the track's sound (one or two channels), and
+    /// all of `io` gets the output. All channels have the same length, any length; 0 is fine.
+    ///
+    /// While no session is up, or after a fault, the track's own sound passes unchanged.
+    pub fn process(&mut self, io: &mut [&mut [f32]], input_channels: usize, controls: &Controls) {
+        let _flush = FlushDenormals::new();
+        let frames = io.iter().map(|channel| channel.len()).min().unwrap_or(0);
+        self.recent_block.note(frames, self.rate.hz);
+        self.shared.note_block(self.recent_block.longest());
+        self.exchange_stream();
+        self.receive_frames();
+        let mut pushed = false;
+        let mut start = 0;
+        while start < frames {
+            let piece = start..frames.min(start + self.rate.max_block);
+            start = piece.end;
+            self.levels.aim(controls, self.receiving);
+            if self.stream.is_none() && self.levels.is_dry() {
+                copy_to_all(io, input_channels, piece);
+                continue;
+            }
+            self.rate.read(io, input_channels, piece.clone());
+            pushed |= self.send();
+            self.play();
+            self.rate.mix_into(io, piece, &mut self.levels, &self.shared);
+        }
+        if let Some(stream) = &self.stream {
+            self.shared.publish_audio(stream.playout.size_frames(), self.counts.plus(stream.playout.stats()));
+        }
+        if pushed {
+            self.waker.wake();
+        }
+    }
+
+    /// Takes the newest stream, and gives back what is no longer in use.
+    fn exchange_stream(&mut self) {
+        while let Ok(stream) = self.links.streams.pop() {
+            self.retire();
+            self.rate.clear();
+            self.stream = Some(stream);
+        }
+        let live = self.shared.live_generation();
+        if live == 0 || self.shared.faulted.load(std::sync::atomic::Ordering::Acquire) {
+            self.retire();
+            self.receiving = false;
+        }
+        if let Some(stream) = &mut self.stream {
+            let frame_in_host = stream.format.frame.samples() as f64 * self.rate.hz / f64::from(WIRE_RATE_HZ);
+            stream.playout.set_size(self.shared.client_buffer());
+            stream.playout.set_burst((self.recent_block.longest() as f64 / frame_in_host) as f32);
+        }
+    }
+
+    fn retire(&mut self) {
+        let Some(stream) = self.stream.take() else { return };
+        self.counts = self.counts.plus(stream.playout.stats());
+        if let Err(rtrb::PushError::Full(stream)) = self.links.retired.push(stream) {
+            // The ring has room for every stream that can be under way; should that ever be untrue, a leak
+            // is better than freeing on the audio thread.
+            std::mem::forget(stream);
+        }
+    }
+
+    /// Moves what has arrived into the jitter buffer.
+    fn receive_frames(&mut self) {
+        while let Ok(frame) = self.links.downlink.pop() {
+            if let Some(stream) = self.stream.as_mut().filter(|stream| stream.generation == frame.generation) {
+                stream.playout.put(frame.sequence, frame.bytes.as_slice());
+            }
+        }
+        if let Some(stream) = &mut self.stream {
+            stream.playout.begin_pull();
+        }
+    }
+
+    /// Encodes this piece for the network; tells whether there is something to send.
+    fn send(&mut self) -> bool {
+        let peaks = self.rate.apply_send_gain(&mut self.levels);
+        let Some(stream) = &mut self.stream else { return false };
+        self.shared.meter_send(peaks);
+        self.rate.to_wire.process(&self.rate.scratch, &mut self.rate.wire_out);
+        let frame_samples = stream.format.frame.samples();
+        let mut pushed = false;
+        while self.rate.wire_out.len_frames() >= frame_samples {
+            let mut stereo = [0.0; 2 * MAX_FRAME_SAMPLES];
+            let stereo = &mut stereo[..2 * frame_samples];
+            self.rate.wire_out.pop_into(stereo);
+            let mut bytes = FrameBytes::zeroed(stream.format.frame_bytes());
+            stream.encoder.encode(fold_to(stream.format.layout, stereo), bytes.as_mut_slice());
+            let age_samples = self.rate.wire_out.len_frames() as u32;
+            // A full ring means that the network thread has stalled for a second: newer sound is worth more.
+            pushed |= self
+                .links
+                .uplink
+                .push(UplinkFrame { generation: stream.generation, age_samples, bytes })
+                .is_ok();
+        }
+        pushed
+    }
+
+    /// Fills the piece with what comes back.
+    fn play(&mut self) {
+        let frames = self.rate.scratch.len() / 2;
+        if let Some(stream) = &mut self.stream {
+            let frame_samples = stream.format.frame.samples();
+            while self.rate.host_in.len_frames() < frames {
+                let mut pcm = [0.0; 2 * MAX_FRAME_SAMPLES];
+                let coded = &mut pcm[..frame_samples * stream.format.layout.channels()];
+                self.receiving |= stream.playout.next_frame(coded) == Played::Frame;
+                spread_from(stream.format.layout, &mut pcm[..2 * frame_samples]);
+                self.rate.from_wire.process(&pcm[..2 * frame_samples], &mut self.rate.host_in);
+            }
+        }
+        // Without a stream the ring may run dry: silence, under a fade that has begun.
+        let filled = self.rate.host_in.pop_into(&mut self.rate.scratch);
+        self.rate.scratch[2 * filled..].fill(0.0);
+    }
+}
+
+/// What depends on the host's rate and block: resamplers and buffers, all interleaved stereo.
+struct Rate {
+    hz: f64,
+    max_block: usize,
+    to_wire: Resampler,
+    from_wire: Resampler,
+    /// At 48 kHz, waiting to fill a frame.
+    wire_out: SampleFifo,
+    /// At the host's rate, waiting to be played.
+    host_in: SampleFifo,
+    /// The track's own sound of this piece.
+    dry: Vec<f32>,
+    /// This piece on its way out, then what comes back; as long as the piece.
+    scratch: Vec<f32>,
+}
+
+impl Rate {
+    fn new(hz: f64, max_block: usize) -> Result<Self, ResamplerError> {
+        let wire_hz = f64::from(WIRE_RATE_HZ);
+        let to_wire = Resampler::new(hz, wire_hz, Layout::Stereo, max_block)?;
+        let from_wire = Resampler::new(wire_hz, hz, Layout::Stereo, MAX_FRAME_SAMPLES)?;
+        // One block or frame on top of what can be left over, and the resamplers' own granularity.
+        const SLACK: usize = 1024;
+        let block_on_wire = (max_block as f64 * wire_hz / hz).ceil() as usize;
+        let frame_in_host = (MAX_FRAME_SAMPLES as f64 * hz / wire_hz).ceil() as usize;
+        Ok(Self {
+            hz,
+            max_block,
+            to_wire,
+            from_wire,
+            wire_out: SampleFifo::with_capacity(block_on_wire + MAX_FRAME_SAMPLES + SLACK, 2),
+            host_in: SampleFifo::with_capacity(max_block + frame_in_host + SLACK, 2),
+            dry: Vec::with_capacity(2 * max_block),
+            scratch: Vec::with_capacity(2 * max_block),
+        })
+    }
+
+    fn clear(&mut self) {
+        self.to_wire.reset();
+        self.from_wire.reset();
+        self.wire_out.clear();
+        self.host_in.clear();
+    }
+
+    /// Takes the track's sound into `dry` and `scratch`; what is not a number becomes silence.
+    fn read(&mut self, io: &[&mut [f32]], input_channels: usize, piece: std::ops::Range<usize>) {
+        let clean = |sample: f32| if sample.is_finite() { sample } else { 0.0 };
+        self.dry.clear();
+        match io.get(..input_channels.min(io.len())) {
+            Some([left, right, ..]) => {
+                let pairs = left[piece.clone()].iter().zip(&right[piece]);
+                self.dry.extend(pairs.flat_map(|(left, right)| [clean(*left), clean(*right)]));
+            }
+            Some([mono]) => self.dry.extend(mono[piece].iter().flat_map(|sample| [clean(*sample); 2])),
+            _ => self.dry.resize(2 * piece.len(), 0.0),
+        }
+        self.scratch.clear();
+        self.scratch.extend_from_slice(&self.dry);
+    }
+
+    /// Applies the send gain to `scratch` and returns its peaks.
+    fn apply_send_gain(&mut self, levels: &mut Levels) -> [f32; 2] {
+        let mut peaks = [0f32; 2];
+        for pair in self.scratch.chunks_exact_mut(2) {
+            let gain = levels.send.next();
+            for (sample, peak) in pair.iter_mut().zip(&mut peaks) {
+                *sample *= gain;
+                *peak = peak.max(sample.abs());
+            }
+        }
+        peaks
+    }
+
+    /// Writes dry and returned sound to all of `io`.
+    fn mix_into(
+        &self,
+        io: &mut [&mut [f32]],
+        piece: std::ops::Range<usize>,
+        levels: &mut Levels,
+        shared: &Shared,
+    ) {
+        let mut peaks = [0f32; 2];
+        for (index, (dry, back)) in self.dry.chunks_exact(2).zip(self.scratch.chunks_exact(2)).enumerate() {
+            let (dry_gain, back_gain) = (levels.dry.next(), levels.back.next());
+            let mut out = [0.0; 2];
+            for side in 0..2 {
+                let returned = back[side] * back_gain;
+                peaks[side] = peaks[side].max(returned.abs());
+                out[side] = dry[side] * dry_gain + returned;
+            }
+            match io {
+                [mono] => mono[piece.start + index] = 0.5 * (out[0] + out[1]),
+                [left, right, ..] => {
+                    left[piece.start + index] = out[0];
+                    right[piece.start + index] = out[1];
+                }
+                [] => {}
+            }
+        }
+        shared.meter_receive(peaks);
+    }
+}
+
+/// The four gains on their way to where they should be.
+struct Levels {
+    send: Ramp,
+    back: Ramp,
+    dry: Ramp,
+}
+
+impl Levels {
+    fn new(rate_hz: f64) -> Self {
+        let step = Ramp::step(rate_hz);
+        Self { send: Ramp::at(1.0, step), back: Ramp::at(0.0, step), dry: Ramp::at(1.0, step) }
+    }
+
+    fn set_rate(&mut self, rate_hz: f64) {
+        let step = Ramp::step(rate_hz);
+        for ramp in [&mut self.send, &mut self.back, &mut self.dry] {
+            ramp.step = step;
+        }
+    }
+
+    /// Own sound until something has come back, then what the controls say.
+    fn aim(&mut self, controls: &Controls, receiving: bool) {
+        self.send.target = if controls.mute_me { 0.0 } else { controls.send_gain };
+        self.back.target = if receiving { controls.return_gain } else { 0.0 };
+        self.dry.target = if receiving { controls.dry_gain } else { 1.0 };
+    }
+
+    /// The output is the track's own sound, exactly.
+    fn is_dry(&self) -> bool {
+        self.dry.is_settled() && self.dry.value == 1.0 && self.back.is_settled() && self.back.value == 0.0
+    }
+}
+
+/// A gain that moves in a straight line.
+struct Ramp {
+    value: f32,
+    target: f32,
+    /// Largest change per sample.
+    step: f32,
+}
+
+impl Ramp {
+    /// From nothing to unity in 10 ms: no click, and nobody waits for it.
+    fn step(rate_hz: f64) -> f32 {
+        (1.0 / (0.010 * rate_hz)) as f32
+    }
+
+    fn at(value: f32, step: f32) -> Self {
+        Self { value, target: value, step }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.value == self.target
+    }
+
+    fn next(&mut self) -> f32 {
+        self.value += (self.target - self.value).clamp(-self.step, self.step);
+        self.value
+    }
+}
+
+/// The longest block that the host uses: many vary theirs from call to call.
+#[derive(Default)]
+struct RecentBlock {
+    /// Grows at once; shrinks only when blocks have become much shorter, since a change costs a gap.
+    held: usize,
+    longest: usize,
+    longest_before: usize,
+    samples: usize,
+}
+
+impl RecentBlock {
+    fn note(&mut self, frames: usize, rate_hz: f64) {
+        self.samples += frames;
+        self.longest = self.longest.max(frames);
+        self.held = self.held.max(frames);
+        if self.samples as f64 > 2.0 * rate_hz {
+            let longest = self.longest.max(self.longest_before);
+            if 2 * longest < self.held {
+                self.held = longest;
+            }
+            self.samples = 0;
+            self.longest_before = std::mem::take(&mut self.longest);
+        }
+    }
+
+    fn longest(&self) -> usize {
+        self.held
+    }
+}
+
+/// Own sound to every output channel: only mono in → stereo out has something to copy.
+fn copy_to_all(io: &mut [&mut [f32]], input_channels: usize, piece: std::ops::Range<usize>) {
+    if input_channels == 1
+        && let [mono, others @ ..] = io
+    {
+        for other in others {
+            other[piece.clone()].copy_from_slice(&mono[piece.clone()]);
+        }
+    }
+}
+
+/// Interleaved stereo as the stream wants it; mono is written to the front of the same buffer.
+fn fold_to(layout: Layout, stereo: &mut [f32]) -> &[f32] {
+    match layout {
+        Layout::Stereo => stereo,
+        Layout::Mono => {
+            let frames = stereo.len() / 2;
+            for index in 0..frames {
+                stereo[index] = 0.5 * (stereo[2 * index] + stereo[2 * index + 1]);
+            }
+            &stereo[..frames]
+        }
+    }
+}
+
+/// The reverse of [`fold_to`]: a mono frame at the front of `pcm` becomes interleaved stereo in place.
+fn spread_from(layout: Layout, pcm: &mut [f32]) {
+    if layout == Layout::Mono {
+        for index in (0..pcm.len() / 2).rev() {
+            pcm[2 * index] = pcm[index];
+            pcm[2 * index + 1] = pcm[index];
+        }
+    }
+}

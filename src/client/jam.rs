@@ -1,0 +1,243 @@
+//! One connection's life: the session's messages and the sound both ways, on the network thread.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rtrb::{Consumer, Producer};
+
+use super::pacer::Pacer;
+use super::shared::Shared;
+use super::stream::{DownlinkFrame, FrameBytes, Stream, UplinkFrame, silent_frame};
+use crate::audio::{CodecError, CounterUnwrapper};
+use crate::protocol::PacketLayout;
+use crate::session::{ClientConfig, ClientSession};
+use crate::units::{MAX_FRAME_BYTES, StreamFormat, Time};
+
+/// After this long without a frame from the engine (or three of its blocks, when that is longer) silence is sent.
+const ENGINE_PATIENCE: Duration = Duration::from_millis(100);
+/// Frames that may wait for their time: more than the largest block makes.
+const MAX_QUEUED_FRAMES: usize = 512;
+/// Frames that are due this soon leave now: sooner than a thread can be woken again.
+const DUE_SLACK: Duration = Duration::from_micros(100);
+
+/// A session with its sound.
+pub(super) struct Jam {
+    pub(super) session: ClientSession,
+    pub(super) server: SocketAddr,
+    pub(super) counts: PacketCounts,
+    /// The user must accept something first: silence goes out.
+    pub(super) hold_sound: bool,
+    generation: u32,
+    format: StreamFormat,
+    silence: FrameBytes,
+    silence_clock: SilenceClock,
+    pacer: Pacer,
+    queue: VecDeque<(Time, UplinkFrame)>,
+    /// Sound stops for good: the user is leaving.
+    leaving: bool,
+    counter: u8,
+    unwrapper: CounterUnwrapper,
+    /// Numbers frames that carry no counter.
+    uncounted: i64,
+}
+
+/// Packets both ways since the connection began.
+#[derive(Clone, Copy, Default)]
+pub(super) struct PacketCounts {
+    pub(super) sent: u64,
+    pub(super) sent_bytes: u64,
+    pub(super) received: u64,
+}
+
+impl Jam {
+    /// Begins: the first drain sends audio. The stream is for the engine.
+    ///
+    /// # Errors
+    /// When the codec cannot be made.
+    pub(super) fn start(
+        now: Time,
+        config: ClientConfig,
+        generation: u32,
+        shared: &Shared,
+    ) -> Result<(Self, Box<Stream>), CodecError> {
+        let server = config.server;
+        let session = ClientSession::new(now, config);
+        let format = session.audio_layout().format;
+        let stream = Stream::new(generation, format, shared.client_buffer())?;
+        let jam = Self {
+            session,
+            server,
+            counts: PacketCounts::default(),
+            hold_sound: false,
+            generation,
+            format,
+            silence: silent_frame(format)?,
+            silence_clock: SilenceClock::from(now),
+            pacer: Pacer::default(),
+            queue: VecDeque::with_capacity(MAX_QUEUED_FRAMES),
+            leaving: false,
+            counter: 0,
+            unwrapper: CounterUnwrapper::new(format.frame),
+            uncounted: 0,
+        };
+        Ok((jam, stream))
+    }
+
+    pub(super) fn format(&self) -> StreamFormat {
+        self.format
+    }
+
+    /// No more sound; the session says goodbye.
+    pub(super) fn leave(&mut self, now: Time) {
+        self.leaving = true;
+        self.queue.clear();
+        self.session.leave(now);
+    }
+
+    /// The stream that the session wants by now, when that is not the one in use.
+    ///
+    /// # Errors
+    /// When the codec cannot be made.
+    pub(super) fn follow_format(
+        &mut self,
+        now: Time,
+        next_generation: u32,
+        shared: &Shared,
+    ) -> Result<Option<Box<Stream>>, CodecError> {
+        let format = self.session.audio_layout().format;
+        if format == self.format {
+            return Ok(None);
+        }
+        let stream = Stream::new(next_generation, format, shared.client_buffer())?;
+        self.silence = silent_frame(format)?;
+        self.silence_clock = SilenceClock::from(now);
+        self.generation = next_generation;
+        self.format = format;
+        self.unwrapper = CounterUnwrapper::new(format.frame);
+        self.queue.clear();
+        Ok(Some(stream))
+    }
+
+    /// What came from the network; sound goes to the engine unless `engine_sleeps`.
+    pub(super) fn handle_datagram(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        datagram: &[u8],
+        downlink: &mut Producer<DownlinkFrame>,
+        engine_sleeps: bool,
+    ) {
+        let Some(packet) = self.session.handle_datagram(now, from, datagram) else { return };
+        self.counts.received += 1;
+        let layout = self.session.audio_layout();
+        let Some(frames) = layout.frames(packet).filter(|_| layout.format == self.format) else { return };
+        for (frame, counter) in frames {
+            let sequence = match counter {
+                Some(counter) => self.unwrapper.unwrap(now, counter),
+                None => {
+                    self.uncounted += 1;
+                    self.uncounted
+                }
+            };
+            if let Some(bytes) = FrameBytes::copy_of(frame).filter(|_| !engine_sleeps) {
+                // A full ring means that the host has stalled: what it missed is concealed when it comes back.
+                let _ = downlink.push(DownlinkFrame { generation: self.generation, sequence, bytes });
+            }
+        }
+    }
+
+    /// Takes over what the engine has made since the last call.
+    pub(super) fn take_uplink(&mut self, now: Time, uplink: &mut Consumer<UplinkFrame>) {
+        while let Ok(frame) = uplink.pop() {
+            let wanted = frame.generation == self.generation && !self.leaving && !self.hold_sound;
+            if wanted && self.queue.len() < MAX_QUEUED_FRAMES {
+                self.queue.push_back((self.pacer.due(now, frame.age_samples), frame));
+            }
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Time) {
+        self.session.handle_timeout(now);
+    }
+
+    /// When to call [`Self::handle_timeout`] and [`Self::drain_transmits`] next.
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        let sound = (!self.leaving)
+            .then(|| self.queue.front().map_or(self.silence_clock.due(), |(due, _)| *due));
+        sound.into_iter().chain(self.session.poll_timeout()).min()
+    }
+
+    /// Hands every datagram that is due to `send`: sound first, then messages.
+    pub(super) fn drain_transmits(&mut self, now: Time, shared: &Shared, send: &mut dyn FnMut(SocketAddr, &[u8])) {
+        if !self.leaving {
+            self.send_due_frames(now, shared, send);
+            self.send_silence(now, send);
+        }
+        while let Some(datagram) = self.session.poll_transmit() {
+            self.counts.sent_bytes += datagram.len() as u64;
+            send(self.server, &datagram);
+        }
+    }
+
+    fn send_due_frames(&mut self, now: Time, shared: &Shared, send: &mut dyn FnMut(SocketAddr, &[u8])) {
+        let patience = shared
+            .block_seconds()
+            .map_or(ENGINE_PATIENCE, |block| Duration::from_secs_f64(3.0 * block).max(ENGINE_PATIENCE));
+        while self.queue.front().is_some_and(|(due, _)| *due <= now + DUE_SLACK) {
+            let Some((_, frame)) = self.queue.pop_front() else { break };
+            self.send_frame(now, &frame.bytes, send);
+            self.silence_clock = SilenceClock::from(now + patience);
+        }
+    }
+
+    /// Keeps the stream going while the host makes none: before its first block, and when it stops calling.
+    fn send_silence(&mut self, now: Time, send: &mut dyn FnMut(SocketAddr, &[u8])) {
+        /// Further behind than this, missed silence is not caught up.
+        const TOO_LATE: Duration = Duration::from_millis(20);
+        if now.since(self.silence_clock.due()) > TOO_LATE {
+            self.silence_clock = SilenceClock::from(now);
+        }
+        while self.queue.is_empty() && self.silence_clock.due() <= now + DUE_SLACK {
+            let silence = self.silence;
+            self.send_frame(now, &silence, send);
+            self.silence_clock.advance(self.format.frame.nanos());
+        }
+    }
+
+    fn send_frame(&mut self, now: Time, frame: &FrameBytes, send: &mut dyn FnMut(SocketAddr, &[u8])) {
+        let PacketLayout { counter: with_counter, .. } = self.session.audio_layout();
+        let frame = frame.as_slice();
+        let mut packet = [0; MAX_FRAME_BYTES + 1];
+        packet[..frame.len()].copy_from_slice(frame);
+        packet[frame.len()] = self.counter;
+        let length = frame.len() + usize::from(with_counter);
+        self.counter = self.counter.wrapping_add(1);
+        self.counts.sent += 1;
+        self.counts.sent_bytes += length as u64;
+        send(self.server, &packet[..length]);
+        self.session.audio_sent(now);
+    }
+}
+
+/// When the next silent frame is due: exact over any time, although frames are no whole microseconds.
+struct SilenceClock {
+    base: Time,
+    nanos: u64,
+}
+
+impl From<Time> for SilenceClock {
+    fn from(base: Time) -> Self {
+        Self { base, nanos: 0 }
+    }
+}
+
+impl SilenceClock {
+    fn due(&self) -> Time {
+        self.base + Duration::from_nanos(self.nanos)
+    }
+
+    fn advance(&mut self, nanos: u64) {
+        self.nanos += nanos;
+    }
+}

@@ -1,0 +1,80 @@
+//! When to send the frames of one host block, so that they leave evenly whatever the block's size.
+//!
+//! A block of 4096 samples makes 32 frames at once, and a stock server's buffer holds at most 20.
+//! Every frame is therefore sent a constant time after its last sample was captured. That time is
+//! the smallest for which no frame would have to leave before its block was handed to us: the
+//! largest age (samples of the same block after the frame's end) seen lately.
+
+use std::time::Duration;
+
+use crate::units::{Time, WIRE_RATE_HZ};
+
+/// The largest age is remembered for one to two of these.
+const WINDOW: Duration = Duration::from_secs(2);
+
+/// Schedule of the uplink.
+#[derive(Default)]
+pub(super) struct Pacer {
+    window_started: Time,
+    largest: u32,
+    largest_before: u32,
+}
+
+impl Pacer {
+    /// When to send a frame that came from the engine at `now` with `age_samples` at 48 kHz.
+    pub(super) fn due(&mut self, now: Time, age_samples: u32) -> Time {
+        if now.since(self.window_started) >= WINDOW {
+            self.window_started = now;
+            self.largest_before = std::mem::take(&mut self.largest);
+        }
+        self.largest = self.largest.max(age_samples);
+        let wait = self.largest.max(self.largest_before) - age_samples;
+        now + Duration::from_micros(u64::from(wait) * 1_000_000 / u64::from(WIRE_RATE_HZ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Dues of the frames of blocks of these sizes, each handed over when its last sample was captured.
+    fn dues(blocks: impl IntoIterator<Item = u32>) -> Vec<u64> {
+        const FRAME: u32 = 128;
+        let (mut pacer, mut all, mut captured, mut pending) = (Pacer::default(), Vec::new(), 0u64, 0);
+        for block in blocks {
+            captured += u64::from(block);
+            pending += block;
+            let now = Time::from_micros(captured * 1_000_000 / u64::from(WIRE_RATE_HZ));
+            while pending >= FRAME {
+                pending -= FRAME;
+                all.push(pacer.due(now, pending).as_micros());
+            }
+        }
+        all
+    }
+
+    fn gaps(dues: &[u64]) -> Vec<u64> {
+        dues.windows(2).map(|pair| pair[1] - pair[0]).collect()
+    }
+
+    #[test]
+    fn a_block_of_one_frame_leaves_at_once() {
+        assert_eq!(dues([128, 128]), [2666, 5333]);
+    }
+
+    #[test]
+    fn large_and_odd_blocks_leave_evenly() {
+        for block in [256, 480, 512, 1024, 4096] {
+            let gaps = gaps(&dues(std::iter::repeat_n(block, 40)));
+            assert!(gaps[8..].iter().all(|gap| (2664..=2669).contains(gap)), "{block}: {gaps:?}");
+        }
+    }
+
+    #[test]
+    fn varying_blocks_leave_evenly_once_the_largest_was_seen() {
+        let blocks = [100, 4096, 37, 1, 512, 64, 4096, 4000, 5, 900, 1000, 4096, 128, 128, 4096];
+        let dues = dues(blocks);
+        let after_largest = &gaps(&dues)[1..];
+        assert!(after_largest.iter().all(|gap| (2664..=2669).contains(gap)), "{after_largest:?}");
+    }
+}

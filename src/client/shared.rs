@@ -1,0 +1,167 @@
+//! What the audio thread, the network thread and windows tell each other through single atomics.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
+
+use arc_swap::ArcSwap;
+
+use super::{MeterReading, Snapshot};
+use crate::audio::BufferStats;
+use crate::units::BufferSize;
+
+/// One set per client. Writers are named at each group.
+#[derive(Default)]
+pub(super) struct Shared {
+    /// Network thread: generation of the stream in use, 0 = no session.
+    live_generation: AtomicU32,
+    /// Network thread: size of our jitter buffer as set, 0 = auto.
+    client_buffer: AtomicU8,
+    /// Network thread: the picture for windows.
+    pub(super) snapshot: ArcSwap<Snapshot>,
+
+    /// Audio thread: calls of `process()`, wrapping.
+    blocks: AtomicU32,
+    /// Audio thread: longest recent block, in samples at the host's rate.
+    block_frames: AtomicU32,
+    /// Audio thread: the host's rate in Hz, rounded.
+    rate_hz: AtomicU32,
+    /// Audio thread: size of our jitter buffer now, in frames.
+    buffer_frames: AtomicU8,
+    late: AtomicU64,
+    lost: AtomicU64,
+    concealed: AtomicU64,
+    slipped: AtomicU64,
+    /// Audio thread: peaks (as bits of non-negative floats, which order like integers): send L, R, receive L, R.
+    peaks: [AtomicU32; 4],
+
+    /// Any thread, the audio thread included: what the Connect parameter wants.
+    intent: AtomicU8,
+    /// Any thread: a part of the client has panicked; the audio thread passes dry sound.
+    pub(super) faulted: AtomicBool,
+}
+
+/// What the audio thread counted, since the client was made.
+#[derive(Clone, Copy, Default)]
+pub(super) struct AudioCounts {
+    pub(super) late: u64,
+    pub(super) lost: u64,
+    pub(super) concealed: u64,
+    pub(super) slipped: u64,
+}
+
+impl AudioCounts {
+    /// Counted here and there together.
+    pub(super) fn plus(self, stats: BufferStats) -> Self {
+        Self {
+            late: self.late + stats.late,
+            lost: self.lost + stats.lost,
+            concealed: self.concealed + stats.concealed,
+            slipped: self.slipped + stats.slipped,
+        }
+    }
+}
+
+const INTENT_NONE: u8 = 0;
+const INTENT_LEAVE: u8 = 1;
+const INTENT_CONNECT: u8 = 2;
+
+impl Shared {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+
+    pub(super) fn live_generation(&self) -> u32 {
+        self.live_generation.load(Acquire)
+    }
+
+    pub(super) fn set_live_generation(&self, generation: u32) {
+        self.live_generation.store(generation, Release);
+    }
+
+    pub(super) fn client_buffer(&self) -> BufferSize {
+        match self.client_buffer.load(Relaxed) {
+            0 => BufferSize::Auto,
+            frames => BufferSize::Frames(frames),
+        }
+    }
+
+    pub(super) fn set_client_buffer(&self, size: BufferSize) {
+        let frames = match size {
+            BufferSize::Auto => 0,
+            BufferSize::Frames(frames) => frames.max(1),
+        };
+        self.client_buffer.store(frames, Relaxed);
+    }
+
+    /// Audio thread: `process()` was called; `longest` is the longest recent block.
+    pub(super) fn note_block(&self, longest: usize) {
+        self.blocks.fetch_add(1, Relaxed);
+        self.block_frames.store(u32::try_from(longest).unwrap_or(u32::MAX), Relaxed);
+    }
+
+    pub(super) fn blocks(&self) -> u32 {
+        self.blocks.load(Relaxed)
+    }
+
+    pub(super) fn set_rate_hz(&self, rate_hz: f64) {
+        self.rate_hz.store(rate_hz as u32, Relaxed);
+    }
+
+    /// The host's recent block in seconds; `None` before the first.
+    pub(super) fn block_seconds(&self) -> Option<f64> {
+        let (frames, rate) = (self.block_frames.load(Relaxed), self.rate_hz.load(Relaxed));
+        (frames > 0 && rate > 0).then(|| f64::from(frames) / f64::from(rate))
+    }
+
+    pub(super) fn publish_audio(&self, buffer_frames: u8, counts: AudioCounts) {
+        self.buffer_frames.store(buffer_frames, Relaxed);
+        self.late.store(counts.late, Relaxed);
+        self.lost.store(counts.lost, Relaxed);
+        self.concealed.store(counts.concealed, Relaxed);
+        self.slipped.store(counts.slipped, Relaxed);
+    }
+
+    pub(super) fn buffer_frames(&self) -> u8 {
+        self.buffer_frames.load(Relaxed)
+    }
+
+    pub(super) fn audio_counts(&self) -> AudioCounts {
+        AudioCounts {
+            late: self.late.load(Relaxed),
+            lost: self.lost.load(Relaxed),
+            concealed: self.concealed.load(Relaxed),
+            slipped: self.slipped.load(Relaxed),
+        }
+    }
+
+    /// Audio thread: peaks of one block, left and right.
+    pub(super) fn meter_send(&self, peaks: [f32; 2]) {
+        self.peaks[0].fetch_max(peaks[0].to_bits(), Relaxed);
+        self.peaks[1].fetch_max(peaks[1].to_bits(), Relaxed);
+    }
+
+    /// Audio thread: peaks of one block, left and right.
+    pub(super) fn meter_receive(&self, peaks: [f32; 2]) {
+        self.peaks[2].fetch_max(peaks[0].to_bits(), Relaxed);
+        self.peaks[3].fetch_max(peaks[1].to_bits(), Relaxed);
+    }
+
+    pub(super) fn take_meters(&self) -> MeterReading {
+        let take = |index: usize| f32::from_bits(self.peaks[index].swap(0, Relaxed));
+        MeterReading { send: [take(0), take(1)], receive: [take(2), take(3)] }
+    }
+
+    pub(super) fn set_intent(&self, connect: bool) {
+        self.intent.store(if connect { INTENT_CONNECT } else { INTENT_LEAVE }, Release);
+    }
+
+    /// The last intent since the last call, if there was one.
+    pub(super) fn take_intent(&self) -> Option<bool> {
+        match self.intent.swap(INTENT_NONE, Acquire) {
+            INTENT_CONNECT => Some(true),
+            INTENT_LEAVE => Some(false),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Everything that depends on one stream format, made on the network thread and lent to the audio thread.
+
+use crate::audio::{CodecError, Encoder, Playout};
+use crate::units::{BufferSize, MAX_FRAME_BYTES, StreamFormat};
+
+/// Encoder, jitter buffer and decoder for one format.
+pub(super) struct Stream {
+    /// Tells this stream's frames from those of earlier ones; never 0.
+    pub(super) generation: u32,
+    pub(super) format: StreamFormat,
+    pub(super) encoder: Encoder,
+    pub(super) playout: Playout,
+}
+
+impl Stream {
+    pub(super) fn new(
+        generation: u32,
+        format: StreamFormat,
+        buffer: BufferSize,
+    ) -> Result<Box<Self>, CodecError> {
+        let (encoder, playout) = (Encoder::new(format)?, Playout::new(format, buffer)?);
+        Ok(Box::new(Self { generation, format, encoder, playout }))
+    }
+}
+
+/// The bytes of one coded frame.
+#[derive(Clone, Copy)]
+pub(super) struct FrameBytes {
+    length: u16,
+    bytes: [u8; MAX_FRAME_BYTES],
+}
+
+impl FrameBytes {
+    /// `length` zero bytes to encode into; at most [`MAX_FRAME_BYTES`].
+    pub(super) fn zeroed(length: usize) -> Self {
+        Self { length: length.min(MAX_FRAME_BYTES) as u16, bytes: [0; MAX_FRAME_BYTES] }
+    }
+
+    /// A copy of `frame`; `None` when it is longer than any frame can be.
+    pub(super) fn copy_of(frame: &[u8]) -> Option<Self> {
+        let mut copy = Self::zeroed(frame.len());
+        (frame.len() <= MAX_FRAME_BYTES).then(|| {
+            copy.as_mut_slice().copy_from_slice(frame);
+            copy
+        })
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+
+    pub(super) fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.bytes[..usize::from(self.length)]
+    }
+}
+
+/// A frame on its way from the audio thread to the network.
+pub(super) struct UplinkFrame {
+    /// Of the stream that made it.
+    pub(super) generation: u32,
+    /// Samples at 48 kHz of the same host block that came after this frame's end.
+    pub(super) age_samples: u32,
+    pub(super) bytes: FrameBytes,
+}
+
+/// A frame on its way from the network to the audio thread.
+pub(super) struct DownlinkFrame {
+    /// Of the stream that is to play it.
+    pub(super) generation: u32,
+    /// Its counter, unwrapped on arrival.
+    pub(super) sequence: i64,
+    pub(super) bytes: FrameBytes,
+}
+
+/// What is sent when there is nothing to send: one frame of digital silence, coded.
+pub(super) fn silent_frame(format: StreamFormat) -> Result<FrameBytes, CodecError> {
+    /// Frames after which an encoder that is fed silence has settled.
+    const SETTLED: usize = 8;
+    let mut encoder = Encoder::new(format)?;
+    let pcm = vec![0.0; format.frame.samples() * format.layout.channels()];
+    let mut frame = FrameBytes::zeroed(format.frame_bytes());
+    for _ in 0..SETTLED {
+        encoder.encode(&pcm, frame.as_mut_slice());
+    }
+    Ok(frame)
+}

@@ -1,0 +1,28 @@
+//! The oracle itself: Debian's clients on Debian's server, judged by the harness that judges ours. When this
+//! fails, the harness or the machine is wrong, not Jamulet.
+
+use jamulet::units::Quality;
+use jamulet_testkit::stock::unity::{Case, judge};
+use jamulet_testkit::stock::{StockLayout, StockServer, StockSettings};
+
+#[test]
+fn stock_clients_hear_themselves_at_unity_on_a_stock_server() {
+    for (period, options) in [(128, &[][..]), (64, &["-F"][..])] {
+        let mut servers = Vec::new();
+        let mut cases = Vec::new();
+        for layout in [StockLayout::Mono, StockLayout::Stereo] {
+            for quality in [Quality::Low, Quality::Normal, Quality::High] {
+                let server = StockServer::start(options).unwrap();
+                cases.push(Case {
+                    name: format!("{layout:?} {quality:?}"),
+                    server: server.address(),
+                    settings: StockSettings { layout, quality, ..Default::default() },
+                });
+                servers.push(server);
+            }
+        }
+        for verdict in judge(period, &cases).unwrap() {
+            println!("{verdict}");
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! A whole jam on a virtual clock: hosts, clients, network and server in one loop, from a seed.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use jamulet::client::{Controls, Engine, Handle, Pump, Settings, simulated};
+use jamulet::protocol::{Datagram, classify};
+use jamulet::server::{Config, Core};
+use jamulet::units::{Time, WIRE_RATE_HZ};
+
+use crate::netem::{LinkConfig, Path, SplitMix64, earliest};
+
+/// How many samples a host asks for at each call.
+#[derive(Clone, Debug)]
+pub enum Blocks {
+    /// The same at every call.
+    Constant(usize),
+    /// Anything from 1 to `max`, new at every call.
+    Varying {
+        /// Longest block.
+        max: usize,
+        /// Where the lengths come from.
+        rng: SplitMix64,
+    },
+}
+
+impl Blocks {
+    fn max(&self) -> usize {
+        match self {
+            Self::Constant(frames) => *frames,
+            Self::Varying { max, .. } => *max,
+        }
+    }
+
+    fn next(&mut self) -> usize {
+        match self {
+            Self::Constant(frames) => *frames,
+            Self::Varying { max, rng } => 1 + rng.below(*max as u64) as usize,
+        }
+    }
+}
+
+/// What the track plays: stereo sample number `n` at the host's rate.
+pub type Source = Box<dyn FnMut(u64) -> [f32; 2]>;
+
+/// A DAW with our client on a track. It calls when the block's samples have been captured.
+pub struct Musician {
+    /// The window's end of the client.
+    pub handle: Handle,
+    /// What the track's output was, left and right, at the host's rate.
+    pub heard: [Vec<f32>; 2],
+    /// The host calls `process()` only while this is set.
+    pub host_runs: bool,
+    /// For the engine.
+    pub controls: Controls,
+    engine: Engine,
+    pump: Pump,
+    address: SocketAddr,
+    path: Path,
+    rate_hz: f64,
+    blocks: Blocks,
+    source: Source,
+    /// Samples of all blocks so far, and of the next one.
+    captured: u64,
+    next_block: usize,
+}
+
+impl Musician {
+    /// A host at `rate_hz`, connected to the server by `link` in both directions.
+    pub fn new(
+        address: SocketAddr,
+        settings: Settings,
+        rate_hz: f64,
+        mut blocks: Blocks,
+        source: Source,
+        link: LinkConfig,
+        seed: u64,
+    ) -> Self {
+        let (handle, mut engine, pump) = simulated(settings);
+        engine.prepare(rate_hz, blocks.max()).expect("a rate that can be resampled");
+        let next_block = blocks.next();
+        Self {
+            handle,
+            heard: [Vec::new(), Vec::new()],
+            host_runs: true,
+            controls: Controls::default(),
+            engine,
+            pump,
+            address,
+            path: Path::new(link, seed),
+            rate_hz,
+            blocks,
+            source,
+            captured: 0,
+            next_block,
+        }
+    }
+
+    /// Another network from now on.
+    pub fn set_link(&mut self, link: LinkConfig) {
+        self.path.set_config(link);
+    }
+
+    fn next_call(&self) -> Time {
+        let samples = self.captured + self.next_block as u64;
+        Time::from_micros((samples as f64 * 1e6 / self.rate_hz).ceil() as u64)
+    }
+
+    fn poll_timeout(&self) -> Option<Time> {
+        earliest([Some(self.next_call()), self.pump.poll_timeout(), self.path.poll_timeout()])
+    }
+
+    /// The host's calls that are due, and everything that the client does of itself.
+    fn run(&mut self, now: Time) {
+        self.pump.handle_commands(now);
+        while let Some(datagram) = self.path.down.receive(now) {
+            self.pump.handle_datagram(now, SERVER.parse().expect("a literal"), &datagram);
+        }
+        while self.next_call() <= now {
+            self.process();
+            self.pump.handle_uplink(now);
+        }
+        self.pump.handle_timeout(now);
+        let up = &mut self.path.up;
+        self.pump.drain_transmits(now, &mut |_, datagram| up.send(now, datagram.to_vec()));
+        self.pump.publish();
+    }
+
+    fn process(&mut self) {
+        let frames = std::mem::replace(&mut self.next_block, self.blocks.next());
+        let (mut left, mut right): (Vec<f32>, Vec<f32>) =
+            (0..frames as u64).map(|index| (self.source)(self.captured + index)).map(|[l, r]| (l, r)).unzip();
+        self.captured += frames as u64;
+        if self.host_runs {
+            self.engine.process(&mut [&mut left, &mut right], 2, &self.controls);
+        } else {
+            left.fill(0.0);
+            right.fill(0.0);
+        }
+        self.heard[0].extend(left);
+        self.heard[1].extend(right);
+    }
+}
+
+/// Where the simulated server is.
+pub const SERVER: &str = "192.0.2.1:22124";
+
+/// A server and its musicians.
+pub struct Jam {
+    /// Now.
+    pub now: Time,
+    /// The mixer.
+    pub server: Core,
+    /// Everybody.
+    pub musicians: Vec<Musician>,
+    /// Sees every audio packet as it reaches the server.
+    pub tap: Option<Box<dyn FnMut(Time, SocketAddr, &[u8])>>,
+    tick_nanos: u64,
+    ticks: u64,
+}
+
+impl Jam {
+    /// A server with nobody on it.
+    pub fn new(config: Config, seed: u64) -> Self {
+        let tick_nanos = config.frame.samples() as u64 * 1_000_000_000 / u64::from(WIRE_RATE_HZ);
+        Self { now: Time::ZERO, server: Core::new(config, seed), musicians: Vec::new(), tap: None, tick_nanos, ticks: 0 }
+    }
+
+    /// Goes on for `duration`.
+    pub fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        loop {
+            let timeouts = self.musicians.iter().map(Musician::poll_timeout);
+            let next = earliest(timeouts.chain([Some(self.next_tick()), self.server.poll_timeout()]));
+            let next = next.map_or(end, |next| next.max(self.now));
+            if next > end {
+                break;
+            }
+            self.now = next;
+            self.step();
+        }
+        self.now = end;
+    }
+
+    fn next_tick(&self) -> Time {
+        Time::from_micros((self.ticks + 1) * self.tick_nanos / 1000)
+    }
+
+    fn step(&mut self) {
+        let now = self.now;
+        for musician in &mut self.musicians {
+            musician.run(now);
+            while let Some(datagram) = musician.path.up.receive(now) {
+                if let (Some(tap), Datagram::Audio(packet)) = (&mut self.tap, classify(&datagram)) {
+                    tap(now, musician.address, packet);
+                }
+                self.server.handle_datagram(now, musician.address, &datagram);
+            }
+        }
+        while self.next_tick() <= now {
+            self.ticks += 1;
+            self.server.tick(now);
+        }
+        if self.server.poll_timeout().is_some_and(|deadline| deadline <= now) {
+            self.server.handle_timeout(now);
+        }
+        let musicians = &mut self.musicians;
+        self.server.drain_transmits(|to, datagram| {
+            if let Some(musician) = musicians.iter_mut().find(|musician| musician.address == to) {
+                musician.path.down.send(now, datagram.to_vec());
+            }
+        });
+    }
+}
+
+/// Jamulus's jitter buffer as docs/PROTOCOL.md §3 describes it: a window of N frames indexed by counter
+/// that a frame outside of it moves, and from which one slot is taken per tick.
+pub struct StockBuffer {
+    slots: Vec<Option<Vec<u8>>>,
+    first: u8,
+}
+
+impl StockBuffer {
+    /// A window of `frames` frames.
+    pub fn new(frames: usize) -> Self {
+        Self { slots: vec![None; frames], first: 0 }
+    }
+
+    /// A frame has arrived.
+    pub fn put(&mut self, counter: u8, frame: &[u8]) {
+        let offset = isize::from(counter.wrapping_sub(self.first) as i8);
+        let last = self.slots.len() as isize - 1;
+        let moved = if offset < 0 { offset } else { (offset - last).max(0) };
+        for _ in 0..moved.min(last + 1) {
+            self.slots.remove(0);
+            self.slots.push(None);
+        }
+        for _ in 0..(-moved).min(last + 1) {
+            self.slots.pop();
+            self.slots.insert(0, None);
+        }
+        self.first = self.first.wrapping_add(moved as u8);
+        let index = usize::from(counter.wrapping_sub(self.first));
+        self.slots[index] = Some(frame.to_vec());
+    }
+
+    /// The frame for this tick; `None` is to be concealed.
+    pub fn get(&mut self) -> Option<Vec<u8>> {
+        self.first = self.first.wrapping_add(1);
+        let frame = self.slots.remove(0);
+        self.slots.push(None);
+        frame
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stock_buffer_plays_in_order_and_moves_its_window() {
+        let mut buffer = StockBuffer::new(4);
+        for counter in [250, 251, 253] {
+            buffer.put(counter, &[counter]);
+        }
+        // The first frame became the window's last or first slot; order is kept in any case.
+        let mut played: Vec<_> = (0..8).map(|_| buffer.get()).collect();
+        played.dedup();
+        assert_eq!(played.iter().flatten().map(|frame| frame[0]).collect::<Vec<_>>(), [250, 251, 253]);
+        let mut buffer = StockBuffer::new(2);
+        for counter in 10..20 {
+            buffer.put(counter, &[counter]);
+        }
+        assert_eq!([buffer.get(), buffer.get(), buffer.get()], [Some(vec![18]), Some(vec![19]), None]);
+    }
+}

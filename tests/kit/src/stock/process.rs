@@ -1,0 +1,121 @@
+//! A child process that dies with its value and shows its log when the test fails.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+/// Lines of a log that a failure message shows.
+const TAIL_LINES: usize = 40;
+/// How long a process may take to obey SIGTERM.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A running child process.
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+    exit: Option<ExitStatus>,
+}
+
+impl Process {
+    /// Starts `command` with its output going to the file `log`. `name` is for messages.
+    ///
+    /// The process is killed when the calling thread ends: it must not be shared with a longer-lived one.
+    pub fn spawn(name: &str, mut command: Command, log: PathBuf) -> Result<Self> {
+        let output = File::create(&log)?;
+        command.stdin(Stdio::null()).stderr(output.try_clone()?).stdout(output);
+        // SAFETY: both calls are async-signal-safe and touch nothing that the parent's other threads may hold.
+        unsafe {
+            command.pre_exec(|| {
+                // What else runs on this machine is not part of the test. Refused to ordinary users: fine.
+                libc::setpriority(libc::PRIO_PROCESS, 0, super::PEER_NICENESS);
+                match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                }
+            });
+        }
+        let child = command.spawn().with_context(|| format!("cannot start {name}: {command:?}"))?;
+        Ok(Self { name: name.into(), child, log, exit: None })
+    }
+
+    /// Everything that it has printed.
+    pub fn log(&self) -> String {
+        fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// The end of its log, for a failure message.
+    pub fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+    }
+
+    /// Waits until the log contains `text`.
+    pub fn wait_for_log(&mut self, text: &str, timeout: Duration) -> Result<()> {
+        let deadline = Instant::now() + timeout;
+        while !self.log().contains(text) {
+            if let Some(status) = self.exited()? {
+                bail!("{} ended ({status}) before it printed {text:?}:\n{}", self.name, self.log_tail());
+            }
+            if Instant::now() > deadline {
+                bail!("{} did not print {text:?} within {timeout:?}:\n{}", self.name, self.log_tail());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// Its exit status, once it has ended.
+    pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
+        if self.exit.is_none() {
+            self.exit = self.child.try_wait()?;
+        }
+        Ok(self.exit)
+    }
+
+    /// Sends it a signal, `libc::SIGSTOP` for one.
+    pub fn signal(&self, signal: i32) {
+        if self.exit.is_none() {
+            // SAFETY: plain system call; the child is not reaped, so the id is still its own.
+            unsafe { libc::kill(self.child.id() as i32, signal) };
+        }
+    }
+
+    /// Asks it to end (SIGTERM), insists (SIGKILL) after a few seconds; true if it obeyed.
+    pub fn stop(&mut self) -> bool {
+        self.signal(libc::SIGCONT);
+        self.signal(libc::SIGTERM);
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if matches!(self.exited(), Ok(Some(_))) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.kill();
+        false
+    }
+
+    /// Ends it without a warning, as a crash or a pulled plug would.
+    pub fn kill(&mut self) {
+        if self.exit.is_none() {
+            // Failing means that it has ended already.
+            let _ = self.child.kill();
+            self.exit = self.child.wait().ok();
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.stop();
+        if std::thread::panicking() {
+            eprintln!("── log of {} ──\n{}", self.name, self.log_tail());
+        }
+    }
+}
