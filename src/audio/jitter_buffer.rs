@@ -14,7 +14,7 @@
 //!
 //! # How it settles
 //!
-//! The mean fill of the last second is compared with the target. When it is more than
+//! The mean fill of the last two seconds is compared with the target. When it is more than
 //! [`DROP_ABOVE`] over or [`INSERT_BELOW`] under it, one frame is left out or put in: a *slip*.
 //! Both limits together are wider than one frame, so a slip never provokes the opposite one.
 //!
@@ -39,7 +39,7 @@ const AUTO_MIN_FRAMES: u8 = 2;
 /// One frame is dropped when the mean fill is above the target by more than this, in frames.
 const DROP_ABOVE: f32 = 0.9;
 /// One frame is inserted when the mean fill is below the target by more than this, in frames.
-const INSERT_BELOW: f32 = 0.6;
+const INSERT_BELOW: f32 = 0.5;
 /// Likewise, while more than [`LATE_SHARE`] of the frames come late. With [`DROP_ABOVE`] this is
 /// still one whole frame wide.
 const INSERT_BELOW_WHEN_LATE: f32 = 0.1;
