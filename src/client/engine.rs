@@ -61,7 +61,12 @@ pub(super) struct EngineLinks {
 }
 
 impl Engine {
-    pub(super) fn new(shared: Arc<Shared>, waker: Waker, links: EngineLinks, lifeline: Arc<Lifeline>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        waker: Waker,
+        links: EngineLinks,
+        lifeline: Arc<Lifeline>,
+    ) -> Self {
         const DEFAULT_RATE_HZ: f64 = WIRE_RATE_HZ as f64;
         const DEFAULT_BLOCK: usize = 512;
         let rate = Rate::new(DEFAULT_RATE_HZ, DEFAULT_BLOCK).expect("48 kHz needs no resampling");
@@ -167,7 +172,8 @@ impl Engine {
     /// Moves what has arrived into the jitter buffer.
     fn receive_frames(&mut self) {
         while let Ok(frame) = self.links.downlink.pop() {
-            if let Some(stream) = self.stream.as_mut().filter(|stream| stream.generation == frame.generation) {
+            if let Some(stream) = self.stream.as_mut().filter(|stream| stream.generation == frame.generation)
+            {
                 stream.playout.put(frame.sequence, frame.bytes.as_slice());
             }
         }
