@@ -127,6 +127,8 @@ pub struct JitterBuffer {
     auto: bool,
     size: u8,
     burst: f32,
+    /// What was measured under other pulls says nothing: begin anew with the next one.
+    remeasure: bool,
     arrivals: Arrivals,
     slip: Option<Slip>,
     /// Frames short of the target: gaps are not skipped but waited for, which costs nothing more.
@@ -178,6 +180,7 @@ impl JitterBuffer {
             auto: true,
             size: AUTO_START_FRAMES,
             burst: 1.0,
+            remeasure: false,
             arrivals: Arrivals::new(frame),
             slip: None,
             short: 0,
@@ -309,17 +312,15 @@ impl JitterBuffer {
 
     /// Tells how many frames the largest pull takes at once (it may be a mean such as 3.75 where
     /// 3 and 4 alternate; 1 or less means one at a time). The buffer becomes that much deeper, so
-    /// that what the size promises holds after the pull. Growing by more than one frame starts the
-    /// stream anew; shrinking drops the surplus.
+    /// that what the size promises holds after the pull. What is missing when it grows is concealed
+    /// once and skips nothing; surplus when it shrinks is thrown away.
     pub fn set_burst(&mut self, frames_per_pull: f32) {
         let burst = if frames_per_pull.is_finite() { frames_per_pull } else { 1.0 };
         let burst = burst.clamp(1.0, (self.capacity / 2) as f32);
-        if burst - self.burst > 1.0 {
-            self.stop();
-        } else if (burst - self.burst).abs() > 0.5 {
-            // What was measured under other pulls says nothing now.
-            self.arrivals.clear();
-            self.pull = self.pull.min(burst.ceil() as u32);
+        let growth = burst - self.burst;
+        if growth.abs() > 0.5 {
+            self.remeasure = true;
+            self.short += growth.max(0.0).ceil() as u32;
         }
         self.burst = burst;
     }
@@ -360,6 +361,9 @@ impl JitterBuffer {
 
     /// Starts the playhead, throws surplus away and decides about a slip.
     fn prepare_pull(&mut self) {
+        if std::mem::take(&mut self.remeasure) {
+            self.arrivals.clear();
+        }
         match self.state {
             State::Empty => {}
             State::Waiting => {
@@ -410,8 +414,8 @@ impl JitterBuffer {
         let quick = self.frames_in(QUICK_CHECK_MS);
         let starting = self.age < self.frames_in(START_MS);
         self.until_check = if starting { quick } else { self.frames_in(CHECK_MS) };
-        self.short = 0;
         let Some(recent) = self.arrivals.recent() else { return };
+        self.short = 0;
         let deviation = recent.mean_fill - self.target();
         let insert_below = if recent.late_share > LATE_SHARE { INSERT_BELOW_WHEN_LATE } else { INSERT_BELOW };
         if deviation > DROP_ABOVE {
