@@ -146,6 +146,8 @@ pub struct JitterBuffer {
     pull: u32,
     /// The user marks pulls, and the next get begins one.
     pull_marked: Option<bool>,
+    /// Frames in the next pull, where the user tells.
+    expected_pull: Option<f32>,
 
     /// Gets since the last frame was played.
     starved: u32,
@@ -191,6 +193,7 @@ impl JitterBuffer {
             since_resize: 0,
             pull: 1,
             pull_marked: None,
+            expected_pull: None,
             starved: 0,
             lost_at_the_end: 0,
             first: None,
@@ -227,7 +230,14 @@ impl JitterBuffer {
         let beyond_help = slack < -i64::from(MAX_BUFFER_FRAMES - self.size);
         self.stalled = slack < 0 && (self.stalled || beyond_help);
         if !self.stalled {
-            self.arrivals.record(slack, self.pull, self.target());
+            let pull = self.pull.max(1) as f32;
+        let fill = match self.expected_pull {
+            Some(pull) => slack as f32 - (pull - 1.0) / 2.0 + self.burst,
+            // Between two pulls of b frames, b frames arrive evenly while the playhead stands still,
+            // already b ahead. Their mean slack is therefore (b + 1) / 2 below the fill before a pull.
+            None => slack as f32 + (pull + 1.0) / 2.0,
+        };
+        self.arrivals.record(slack, fill, self.target() - pull / 2.0);
         }
         if slack < 0 {
             self.count_late(sequence);
@@ -238,6 +248,14 @@ impl JitterBuffer {
         if sequence.wrapping_sub(self.newest) > 0 {
             self.newest = sequence;
         }
+    }
+
+    /// Tells how many frames the next pull takes, on average if it must be. Where pulls vary, call it
+    /// before the puts of what has arrived since the last pull: a host that asks for the sound of the
+    /// time that has passed leaves the same number of frames behind after every pull, however long,
+    /// and that number is then what settles.
+    pub fn expect_pull(&mut self, frames: f32) {
+        self.expected_pull = Some(if frames.is_finite() { frames.clamp(1.0, self.capacity as f32) } else { 1.0 });
     }
 
     /// Marks the start of a pull of several frames at once: call it after the puts and before the
@@ -290,19 +308,18 @@ impl JitterBuffer {
         }
     }
 
-    /// Sets the size, or lets it follow the network. A change is worked off by slips.
+    /// Sets the size, or lets it follow the network. A change is worked off by slips; repeating what
+    /// is set already does nothing.
     pub fn set_size(&mut self, size: BufferSize) {
-        match size {
-            BufferSize::Auto => {
-                self.auto = true;
-                self.size = self.size.max(AUTO_MIN_FRAMES);
-            }
-            BufferSize::Frames(frames) => {
-                self.auto = false;
-                self.size = frames.clamp(MIN_BUFFER_FRAMES, MAX_BUFFER_FRAMES);
-            }
+        let before = (self.auto, self.size);
+        self.auto = size == BufferSize::Auto;
+        self.size = match size {
+            BufferSize::Auto => self.size.max(AUTO_MIN_FRAMES),
+            BufferSize::Frames(frames) => frames.clamp(MIN_BUFFER_FRAMES, MAX_BUFFER_FRAMES),
+        };
+        if before != (self.auto, self.size) {
+            self.until_check = self.until_check.min(self.frames_in(QUICK_CHECK_MS));
         }
-        self.until_check = self.until_check.min(self.frames_in(QUICK_CHECK_MS));
     }
 
     /// The size now in use, in frames, 1..=20.
@@ -318,9 +335,10 @@ impl JitterBuffer {
         let burst = if frames_per_pull.is_finite() { frames_per_pull } else { 1.0 };
         let burst = burst.clamp(1.0, (self.capacity / 2) as f32);
         let growth = burst - self.burst;
-        if growth.abs() > 0.5 {
+        // Where pulls are told, what remains after each is steered, and does not depend on the largest.
+        if growth.abs() > 0.5 && self.expected_pull.is_none() {
             self.remeasure = true;
-            self.short += growth.max(0.0).ceil() as u32;
+            self.short = (self.short + growth.max(0.0).ceil() as u32).min(burst.ceil() as u32);
         }
         self.burst = burst;
     }
