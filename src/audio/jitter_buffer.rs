@@ -290,19 +290,18 @@ impl JitterBuffer {
         }
     }
 
-    /// Sets the size, or lets it follow the network. A change is worked off by slips.
+    /// Sets the size, or lets it follow the network. A change is worked off by slips; repeating what
+    /// is set already does nothing.
     pub fn set_size(&mut self, size: BufferSize) {
-        match size {
-            BufferSize::Auto => {
-                self.auto = true;
-                self.size = self.size.max(AUTO_MIN_FRAMES);
-            }
-            BufferSize::Frames(frames) => {
-                self.auto = false;
-                self.size = frames.clamp(MIN_BUFFER_FRAMES, MAX_BUFFER_FRAMES);
-            }
+        let before = (self.auto, self.size);
+        self.auto = size == BufferSize::Auto;
+        self.size = match size {
+            BufferSize::Auto => self.size.max(AUTO_MIN_FRAMES),
+            BufferSize::Frames(frames) => frames.clamp(MIN_BUFFER_FRAMES, MAX_BUFFER_FRAMES),
+        };
+        if before != (self.auto, self.size) {
+            self.until_check = self.until_check.min(self.frames_in(QUICK_CHECK_MS));
         }
-        self.until_check = self.until_check.min(self.frames_in(QUICK_CHECK_MS));
     }
 
     /// The size now in use, in frames, 1..=20.
@@ -320,7 +319,7 @@ impl JitterBuffer {
         let growth = burst - self.burst;
         if growth.abs() > 0.5 {
             self.remeasure = true;
-            self.short += growth.max(0.0).ceil() as u32;
+            self.short = (self.short + growth.max(0.0).ceil() as u32).min(burst.ceil() as u32);
         }
         self.burst = burst;
     }
