@@ -10,10 +10,13 @@ use std::sync::Arc;
 use nice_plug::prelude::*;
 
 pub mod app;
+pub mod diagnostics;
 pub mod editor;
 pub mod guard;
 pub mod html;
 pub mod params;
+#[cfg(feature = "standalone")]
+pub mod standalone;
 pub mod state;
 pub mod view;
 
@@ -46,6 +49,7 @@ pub struct Jamulet {
     input_channels: usize,
     /// The host renders faster than time passes, and nobody can play along with that.
     offline: bool,
+    _registration: Option<diagnostics::Registration>,
 }
 
 impl Jamulet {
@@ -53,10 +57,18 @@ impl Jamulet {
         let guard = Arc::new(Guard::from_env());
         let create = || Some(client::create(saved.settings.clone()));
         let (handle, engine) = guard.run(Entry::Create, || None, create).unzip();
+        let registration = handle.clone().map(diagnostics::register);
         let project = Project::new(saved, handle.clone(), Arc::clone(&guard));
         let params = JamuletParams::new(levels, Arc::clone(&project), handle.clone(), Arc::clone(&guard));
         let instance = Instance { handle, params: Arc::new(params), project, guard };
-        Self { instance: Arc::new(instance), engine, abandoned: false, input_channels: 2, offline: false }
+        Self {
+            instance: Arc::new(instance),
+            engine,
+            abandoned: false,
+            input_channels: 2,
+            offline: false,
+            _registration: registration,
+        }
     }
 
     /// Gives up an engine that panicked: it may be half changed. It is dropped with the instance, for
@@ -71,6 +83,13 @@ impl Jamulet {
 
 impl Default for Jamulet {
     fn default() -> Self {
+        #[cfg(feature = "standalone")]
+        if let Some(state) = standalone::initial_state() {
+            let levels = state.levels();
+            let app = Self::new(state.project, levels);
+            standalone::made(&app.instance);
+            return app;
+        }
         Self::new(SavedState::default(), Levels::default())
     }
 }
@@ -154,7 +173,7 @@ impl Plugin for Jamulet {
         &mut self,
         buffer: &mut Buffer<'_>,
         _aux: &mut AuxiliaryBuffers<'_>,
-        _context: &mut impl ProcessContext<Self>,
+        context: &mut impl ProcessContext<Self>,
     ) -> ProcessStatus {
         let io = buffer.as_slice();
         let Some(engine) = self.engine.as_mut().filter(|_| !self.abandoned && !self.offline) else {
@@ -166,6 +185,10 @@ impl Plugin for Jamulet {
         let process = || {
             entered = true;
             engine.process(io, self.input_channels, &controls);
+            if context.plugin_api() == PluginApi::Standalone && engine.is_dry() {
+                // Here the track is a microphone, and its sound from a loudspeaker would be feedback.
+                io.iter_mut().for_each(|channel| channel.fill(0.0));
+            }
             true
         };
         if !self.instance.guard.run(Entry::Process, || false, process) {

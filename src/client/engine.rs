@@ -123,7 +123,7 @@ impl Engine {
             let piece = start..frames.min(start + self.rate.max_block);
             start = piece.end;
             self.levels.aim(controls, self.receiving);
-            if self.stream.is_none() && self.levels.is_dry() {
+            if self.is_dry() {
                 copy_to_all(io, input_channels, piece);
                 continue;
             }
@@ -138,6 +138,11 @@ impl Engine {
         if pushed {
             self.waker.wake();
         }
+    }
+
+    /// Whether the last block was the track's own sound, unchanged.
+    pub fn is_dry(&self) -> bool {
+        self.stream.is_none() && self.levels.is_dry()
     }
 
     /// Takes the newest stream, and gives back what is no longer in use.
@@ -222,7 +227,7 @@ impl Engine {
         }
         // Without a stream the ring may run dry: silence, under a fade that has begun.
         let filled = self.rate.host_in.pop_into(&mut self.rate.scratch);
-        self.rate.scratch[2 * filled..].fill(0.0);
+        self.rate.scratch[filled..].fill(0.0);
     }
 }
 
