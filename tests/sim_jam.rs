@@ -154,8 +154,9 @@ fn check_all_blocks(rate_hz: f64) {
         jam.tap = Some(Box::new(move |now, _, packet| listener.borrow_mut().packet(now, packet)));
         jam.run(SETTLING + LISTENING);
         check_counters(&what, &jam);
-        // Where blocks vary, our buffer may still slip a frame now and then (blended, so without a step).
-        let blemishes = if matches!(blocks, Blocks::Varying { .. }) { 8 } else { 0 };
+        // The automatic size may give back a frame after the settling, and where blocks vary our buffer slips one
+        // now and then: blended, so without a step.
+        let blemishes = if matches!(blocks, Blocks::Varying { .. }) { 8 } else { 2 };
         check_sound(&what, &jam.musicians[0].heard, rate_hz, format, blemishes);
         let ear = ear.borrow();
         assert_eq!(ear.concealed, 0, "{what}: frames concealed by a stock buffer of {STOCK_FRAMES}");
