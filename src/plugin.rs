@@ -15,6 +15,8 @@ pub mod editor;
 pub mod guard;
 pub mod html;
 pub mod params;
+#[cfg(feature = "standalone")]
+pub mod standalone;
 pub mod state;
 pub mod view;
 
@@ -81,6 +83,13 @@ impl Jamulet {
 
 impl Default for Jamulet {
     fn default() -> Self {
+        #[cfg(feature = "standalone")]
+        if let Some(state) = standalone::initial_state() {
+            let levels = state.levels();
+            let app = Self::new(state.project, levels);
+            standalone::made(&app.instance);
+            return app;
+        }
         Self::new(SavedState::default(), Levels::default())
     }
 }
@@ -164,7 +173,7 @@ impl Plugin for Jamulet {
         &mut self,
         buffer: &mut Buffer<'_>,
         _aux: &mut AuxiliaryBuffers<'_>,
-        _context: &mut impl ProcessContext<Self>,
+        context: &mut impl ProcessContext<Self>,
     ) -> ProcessStatus {
         let io = buffer.as_slice();
         let Some(engine) = self.engine.as_mut().filter(|_| !self.abandoned && !self.offline) else {
@@ -176,6 +185,10 @@ impl Plugin for Jamulet {
         let process = || {
             entered = true;
             engine.process(io, self.input_channels, &controls);
+            if context.plugin_api() == PluginApi::Standalone && engine.is_dry() {
+                // Here the track is a microphone, and its sound from a loudspeaker would be feedback.
+                io.iter_mut().for_each(|channel| channel.fill(0.0));
+            }
             true
         };
         if !self.instance.guard.run(Entry::Process, || false, process) {

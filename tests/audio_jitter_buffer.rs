@@ -1,5 +1,7 @@
 //! The jitter buffer against simulated networks and hosts, on a virtual clock, from seeds.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
 use jamulet::audio::{BufferStats, JitterBuffer, Slot};
 use jamulet::units::{BufferSize, FrameSize};
 
@@ -386,6 +388,71 @@ fn automatic_size_covers_regular_stalls() {
 }
 
 #[test]
+fn a_stall_beyond_help_does_not_make_it_deeper() {
+    // Every ten seconds the network stands still for 150 ms, more than the largest buffer.
+    let network = |n: usize| Some((56.0 - (n % 3750) as f64).max(0.0));
+    let course =
+        Scene { network: Box::new(network), phase: 3.4, seconds: 60, ..Scene::new(BufferSize::Auto) }.run();
+    assert!(course.largest_size() <= 4, "grew to {}", course.largest_size());
+    let missing = course.missing(1.0);
+    assert!(missing <= 6 * 57, "{missing} missing: each stall costs no more than itself");
+}
+
+#[test]
+fn a_longer_way_is_followed_quickly() {
+    // After 10 s every packet takes 20 ms longer, after 30 s the short way is back.
+    let network = |n: usize| Some(if (3750..11250).contains(&n) { 7.5 } else { 0.0 });
+    for seed in 0..3 {
+        let course = Scene {
+            network: Box::new(network),
+            phase: 3.1 + seed as f64 * 0.3,
+            seconds: 60,
+            ..Scene::new(BufferSize::Auto)
+        }
+        .run();
+        assert!(course.missing(2.0) <= 20, "{} missing", course.missing(2.0));
+        assert!(course.size_at(29.0) <= 3, "{} frames on the long way", course.size_at(29.0));
+        assert!(course.size_at(59.0) <= 3, "{} frames on the short way again", course.size_at(59.0));
+    }
+}
+
+#[test]
+fn automatic_size_works_under_host_blocks() {
+    for (samples, frames) in [(480, 3.75), (1024, 8.0), (4096, 32.0)] {
+        for seed in 0..4 {
+            let course = Scene {
+                burst: frames,
+                phase: 40.0 + seed as f64 * 0.29,
+                seconds: 40,
+                network: uniform_jitter(seed, 1.5),
+                block: Some(Box::new(move || samples)),
+                ..Scene::new(BufferSize::Auto)
+            }
+            .run();
+            assert!(course.missing(5.0) <= 3, "{samples}: {} missing", course.missing(5.0));
+            assert!(course.size_at(39.0) <= 4, "{samples}: size {}", course.size_at(39.0));
+            assert!(course.slips(10.0) <= 8, "{samples}: {} slips", course.slips(10.0));
+        }
+    }
+    // Blocks of any length up to 4096.
+    for seed in 0..4 {
+        let mut random = Random(seed);
+        let course = Scene {
+            burst: 32.0,
+            phase: 40.0 + seed as f64 * 0.29,
+            seconds: 60,
+            network: uniform_jitter(seed, 1.5),
+            block: Some(Box::new(move || 1 + random.next() as usize % 4096)),
+            ..Scene::new(BufferSize::Auto)
+        }
+        .run();
+        assert!(course.missing(5.0) <= 6, "{} missing", course.missing(5.0));
+        assert!(course.size_at(59.0) <= 4, "size {}", course.size_at(59.0));
+        assert!(course.slips(10.0) <= 8, "{} slips", course.slips(10.0));
+    }
+}
+
+#[test]
 fn loss_alone_does_not_make_it_deeper() {
     for seed in 0..4 {
         let mut random = Random(seed);
@@ -487,6 +554,39 @@ fn after_our_own_pause_the_surplus_goes_at_once() {
         assert!((3..=5).contains(&(sequence - last)), "after {pause}: {} behind", sequence - last);
     }
     assert!(buffer.stats().overflow > 5000);
+}
+
+#[test]
+fn growing_blocks_cost_only_what_they_lack() {
+    // A host whose blocks turn out longer and longer, told as they come.
+    let mut buffer = JitterBuffer::new(FRAME, 256, 8);
+    buffer.set_size(BufferSize::Frames(2));
+    let (mut sequence, mut last) = (0i64, -1);
+    let mut gaps = 0;
+    for burst in [1i64, 2, 5, 6, 9, 17, 20, 32] {
+        for _ in 0..100 {
+            buffer.set_burst(burst as f32);
+            buffer.begin_pull();
+            for _ in 0..burst {
+                match buffer.get() {
+                    Slot::Frame(bytes) => {
+                        let played = i64::from_le_bytes(bytes.try_into().unwrap());
+                        assert!(last == -1 || played == last + 1, "{played} after {last}");
+                        last = played;
+                    }
+                    _ => gaps += 1,
+                }
+            }
+            // Arrives while the block plays.
+            for _ in 0..burst {
+                buffer.put(sequence, &sequence.to_le_bytes());
+                sequence += 1;
+            }
+        }
+    }
+    // The first frame's way, and the growth from 1 to 32.
+    assert!((31..=36).contains(&gaps), "{gaps} gaps");
+    assert_eq!(buffer.stats().lost, 0);
 }
 
 #[test]

@@ -128,6 +128,10 @@ impl NiceEguiApp for App {
         nice_gui_ctx: GuiContext,
         _frame: &mut Frame,
     ) -> Result<(), baseview::HandlerError> {
+        #[cfg(feature = "standalone")]
+        if nice_gui_ctx.plugin_api() == PluginApi::Standalone {
+            super::standalone::catch_signals();
+        }
         self.gui = Some(nice_gui_ctx);
         let instance = Arc::clone(&self.instance);
         let build = || {
@@ -144,6 +148,10 @@ impl NiceEguiApp for App {
     fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut Frame) {
         if !self.link.open.load(Ordering::Acquire) {
             return;
+        }
+        #[cfg(feature = "standalone")]
+        if super::standalone::quit_requested() {
+            ui.ctx().send_viewport_cmd(egui::ViewportCommand::Close);
         }
         let instance = Arc::clone(&self.instance);
         if !self.broken {

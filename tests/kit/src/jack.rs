@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use ::jack::{
 };
 use anyhow::{Context as _, Result, bail};
 
-use crate::stock::JackServer;
+use crate::stock::{JackServer, PEER_NICENESS};
 
 /// How long a stock client may take to open its ports.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ pub struct Rig {
     position: Arc<AtomicUsize>,
     midi: Sender<MidiCommand>,
     xruns: Receiver<Frames>,
-    start: Frames,
+    start: Arc<Start>,
 }
 
 /// What a [`Rig`] recorded.
@@ -56,8 +56,7 @@ impl Rig {
     pub fn start(server: &JackServer, parts: Vec<Part>, seconds: usize) -> Result<Self> {
         let (player, recorder) = (server.open("rig play")?, server.open("rig record")?);
         let position = Arc::new(AtomicUsize::new(0));
-        // Far enough ahead that both clients are active and connected by then.
-        let start = player.frame_time().wrapping_add(48_000 / 4);
+        let start = Arc::new(Start::default());
         let (midi, midi_commands) = channel();
         let (xrun_log, xruns) = channel();
 
@@ -80,12 +79,13 @@ impl Rig {
                 track: [vec![0.0; seconds * 48_000], vec![0.0; seconds * 48_000]],
             });
         }
-        let player = player.activate_async((), Player { parts: outputs, start, midi_commands })?;
+        let player =
+            player.activate_async((), Player { parts: outputs, start: Arc::clone(&start), midi_commands })?;
         let recorder = recorder.activate_async(
             XrunLog { log: xrun_log },
             Recorder {
                 parts: inputs,
-                start,
+                start: Arc::clone(&start),
                 position: Arc::clone(&position),
                 expected: 0,
                 skipped: Vec::with_capacity(10_000),
@@ -104,6 +104,7 @@ impl Rig {
                 connect(player.as_client(), &format!("rig play:{index} midi"), &midi_input)?;
             }
         }
+        start.go();
         Ok(Self { player, recorder, position, midi, xruns, start })
     }
 
@@ -133,7 +134,7 @@ impl Rig {
 
     /// Samples since the rig's start by JACK's clock, to place other events beside the recording.
     pub fn clock(&self) -> usize {
-        self.player.as_client().frame_time().wrapping_sub(self.start) as usize
+        self.start.position(self.player.as_client().frame_time()).unwrap_or(0)
     }
 
     /// Ends playing and recording.
@@ -142,7 +143,7 @@ impl Rig {
         let (_, _, recorder) = self.recorder.deactivate().context("JACK's recorder")?;
         let mut xruns = recorder.skipped;
         xruns.extend(self.xruns.try_iter().map(|frame| {
-            let position = frame.wrapping_sub(self.start) as usize;
+            let position = self.start.position(frame).unwrap_or(0);
             position.saturating_sub(recorder.period as usize)..position
         }));
         let length = recorder.position.load(Ordering::Relaxed);
@@ -160,6 +161,38 @@ impl Rig {
     }
 }
 
+/// When position 0 was, by JACK's clock.
+///
+/// It is the beginning of a block, so that every run meets the clients' codecs in the same phase.
+#[derive(Default)]
+struct Start {
+    may_begin: AtomicBool,
+    /// Frame time plus 2³², or 0 before the start.
+    frame: AtomicU64,
+}
+
+impl Start {
+    /// Lets the player begin with its next block.
+    fn go(&self) {
+        self.may_begin.store(true, Ordering::Release);
+    }
+
+    /// Position of the block that starts at `frame`, which may become the first.
+    fn position_of_block(&self, frame: Frames) -> Option<usize> {
+        if self.may_begin.load(Ordering::Acquire) && self.frame.load(Ordering::Acquire) == 0 {
+            self.frame.store(u64::from(frame) | 1 << 32, Ordering::Release);
+        }
+        self.position(frame)
+    }
+
+    /// Position of the moment `frame`; `None` before the start.
+    fn position(&self, frame: Frames) -> Option<usize> {
+        let start = self.frame.load(Ordering::Acquire);
+        let position = frame.wrapping_sub(start as u32) as i32;
+        if start == 0 { None } else { usize::try_from(position).ok() }
+    }
+}
+
 struct MidiCommand {
     part: usize,
     bytes: [u8; 3],
@@ -173,18 +206,19 @@ struct PlayedPart {
 
 struct Player {
     parts: Vec<PlayedPart>,
-    start: Frames,
+    start: Arc<Start>,
     midi_commands: Receiver<MidiCommand>,
 }
 
 impl ProcessHandler for Player {
     fn process(&mut self, _: &Client, scope: &ProcessScope) -> Control {
-        let position = scope.last_frame_time().wrapping_sub(self.start) as i32;
+        let position = self.start.position_of_block(scope.last_frame_time());
         for part in &mut self.parts {
             for (port, play) in part.ports.iter_mut().zip(&part.play) {
-                for (n, sample) in port.as_mut_slice(scope).iter_mut().enumerate() {
-                    let index = usize::try_from(i64::from(position) + n as i64).ok();
-                    *sample = index.and_then(|index| play.get(index)).copied().unwrap_or(0.0);
+                let block = port.as_mut_slice(scope);
+                block.fill(0.0);
+                if let Some(music) = position.and_then(|position| play.get(position..)) {
+                    block.iter_mut().zip(music).for_each(|(to, &from)| *to = from);
                 }
             }
         }
@@ -207,7 +241,7 @@ struct RecordedPart {
 
 struct Recorder {
     parts: Vec<RecordedPart>,
-    start: Frames,
+    start: Arc<Start>,
     position: Arc<AtomicUsize>,
     expected: usize,
     skipped: Vec<Range<usize>>,
@@ -216,7 +250,7 @@ struct Recorder {
 
 impl ProcessHandler for Recorder {
     fn process(&mut self, _: &Client, scope: &ProcessScope) -> Control {
-        let Ok(position) = usize::try_from(scope.last_frame_time().wrapping_sub(self.start) as i32) else {
+        let Some(position) = self.start.position(scope.last_frame_time()) else {
             return Control::Continue;
         };
         let mut end = position;
@@ -268,13 +302,13 @@ fn connect(client: &Client, from: &str, to: &str) -> Result<()> {
 /// the priority of any program, and records when it could not.
 pub struct StallWatch {
     threads: Vec<std::thread::JoinHandle<Vec<Range<Instant>>>>,
-    stop: Arc<AtomicU32>,
+    stop: Arc<AtomicBool>,
 }
 
 impl StallWatch {
     /// Watches for delays of more than `tolerance`.
     pub fn start(tolerance: Duration) -> Result<Self> {
-        let stop = Arc::new(AtomicU32::new(0));
+        let stop = Arc::new(AtomicBool::new(false));
         let processors = std::thread::available_parallelism()?.get();
         let threads = (0..processors)
             .map(|processor| {
@@ -289,7 +323,7 @@ impl StallWatch {
 
     /// Ends the watch; the stalls, in order of time.
     pub fn stop(self) -> Vec<Range<Instant>> {
-        self.stop.store(1, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Relaxed);
         let mut stalls: Vec<_> =
             self.threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect();
         stalls.sort_by_key(|stall| stall.start);
@@ -297,12 +331,15 @@ impl StallWatch {
     }
 }
 
-fn watch(processor: usize, tolerance: Duration, stop: &AtomicU32) -> Vec<Range<Instant>> {
+fn watch(processor: usize, tolerance: Duration, stop: &AtomicBool) -> Vec<Range<Instant>> {
     pin_to(processor);
+    // As urgent as the peers that it watches for.
+    // SAFETY: plain system call; 0 is the calling thread.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, PEER_NICENESS) };
     const INTERVAL: Duration = Duration::from_millis(1);
     let mut stalls = Vec::new();
     let mut due = Instant::now() + INTERVAL;
-    while stop.load(Ordering::Relaxed) == 0 {
+    while !stop.load(Ordering::Relaxed) {
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         let now = Instant::now();
         if now > due + tolerance {

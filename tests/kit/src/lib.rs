@@ -18,6 +18,7 @@ pub mod pace;
 pub mod part;
 pub mod player;
 pub mod signal;
+pub mod sim;
 #[cfg(target_os = "linux")]
 pub mod stock;
 pub mod track;

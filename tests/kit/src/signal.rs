@@ -53,6 +53,11 @@ pub fn db(amplitude: f64, reference: f64) -> f64 {
     20.0 * (amplitude / reference).log10()
 }
 
+/// Linear gain of `db` decibels.
+pub fn gain(db: f64) -> f64 {
+    10f64.powf(db / 20.0)
+}
+
 /// One sine found in a signal.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tone {
@@ -136,7 +141,7 @@ impl ToneFitter {
 /// What [`listen`] heard.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heard {
-    /// Per frequency: median peak over the undisturbed windows, linear; 0 when there are none.
+    /// Per frequency: mean peak over the undisturbed windows, linear; 0 when there are none.
     pub amplitudes: Vec<f64>,
     /// Per frequency: pitch in Hz, from the median phase advance; what was asked for when there are no
     /// two undisturbed windows in a row. Deviations beyond ±20 Hz alias.
@@ -183,7 +188,7 @@ pub fn listen(signal: &[f32], frequencies_hz: &[f64], residual_bound: f64) -> He
     let amplitudes = (0..frequencies_hz.len())
         .map(|tone| {
             let fits = fits.iter().zip(&clean).filter(|(_, clean)| **clean);
-            median(fits.map(|(fit, _)| fit.tones[tone].amplitude).collect()).unwrap_or(0.0)
+            mean(fits.map(|(fit, _)| fit.tones[tone].amplitude))
         })
         .collect();
     let measured_hz = frequencies_hz
@@ -246,6 +251,12 @@ pub fn delay(reference: &[f32], recorded: &[f32], max_delay: usize) -> Option<De
 pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
+}
+
+/// The mean; 0 of nothing.
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (count, sum) = values.fold((0u32, 0.0), |(count, sum), value| (count + 1, sum + value));
+    sum / f64::from(count.max(1))
 }
 
 /// An angle brought to −π..=π.

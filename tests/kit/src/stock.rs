@@ -8,6 +8,7 @@
 
 mod process;
 mod rpc;
+pub mod unity;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -25,6 +26,9 @@ pub use rpc::Rpc;
 
 /// Secret of every peer's JSON-RPC; Jamulus wants at least 16 characters.
 const RPC_SECRET: &str = "only-for-this-test";
+
+/// Niceness of every peer, where the system allows it.
+pub const PEER_NICENESS: i32 = -12;
 
 /// A stock server on the loopback.
 pub struct StockServer {
