@@ -8,7 +8,7 @@
 mod devices;
 mod state_file;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nice_plug::prelude::nice_export_standalone_with_args;
@@ -21,7 +21,7 @@ use super::{Instance, Jamulet};
 /// The app that this process is, if it is one.
 static APP: RwLock<Option<App>> = RwLock::new(None);
 /// A signal asked us to end.
-static QUIT: AtomicBool = AtomicBool::new(false);
+static QUIT: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 struct App {
     /// What the instance starts with.
@@ -73,10 +73,8 @@ pub(super) fn made(instance: &Arc<Instance>) {
 /// without a window, and replaces earlier handlers, so ours comes after it and calls it, too.
 pub(super) fn catch_signals() {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // SAFETY: storing to an atomic is all that the handler does.
-        let registered = unsafe { signal_hook::low_level::register(signal, || QUIT.store(true, Ordering::Relaxed)) };
         // Without a handler a signal ends the app at once and only its state is not saved.
-        drop(registered);
+        let _ = signal_hook::flag::register(signal, Arc::clone(&QUIT));
     }
 }
 

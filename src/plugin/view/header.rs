@@ -4,7 +4,7 @@ use egui::{Align, Color32, Layout, Rect, Ui, UiBuilder, vec2};
 
 use super::theme::{DARK, LARGE};
 use super::widgets::{body, button, caption, dot, elided, large};
-use super::{Action, Model, View, is_busy};
+use super::{Action, Model, View, inside, is_busy};
 use crate::client::{ConnectionState, Snapshot};
 
 /// Width of one of the two numbers, in points.
@@ -17,9 +17,7 @@ const FAIR_DELAY_MS: f32 = 68.0;
 impl View {
     pub(super) fn header(&mut self, ui: &mut Ui, model: &Model<'_>, wide: bool, actions: &mut Vec<Action>) {
         let inner = ui.max_rect().shrink2(vec2(12.0, 10.0));
-        ui.scope_builder(
-            UiBuilder::new().max_rect(inner).layout(Layout::left_to_right(Align::Center)),
-            |ui| {
+        inside(ui, UiBuilder::new().layout(Layout::left_to_right(Align::Center)), inner, |ui| {
                 ui.spacing_mut().item_spacing.x = 0.0;
                 ui.label(large("Jam").color(DARK.accent));
                 ui.label(large("ulet"));
@@ -70,8 +68,7 @@ fn address_well(ui: &mut Ui, rect: Rect, snapshot: &Snapshot, typed: &str) {
     let (colour, line) = state_line(snapshot);
     let layout = Layout::left_to_right(Align::Center);
     let inner = rect.shrink2(vec2(8.0, 2.0));
-    ui.scope_builder(UiBuilder::new().max_rect(inner).layout(layout), |ui| {
-        ui.set_clip_rect(inner.intersect(ui.clip_rect()));
+    inside(ui, UiBuilder::new().layout(layout), inner, |ui| {
         dot(ui, colour);
         let address = if is_busy(&snapshot.state) { &snapshot.address } else { typed };
         if !address.is_empty() {

@@ -5,7 +5,7 @@ use egui::{Response, RichText, Ui, UiBuilder, pos2, vec2};
 use super::meter::{Ballistics, paint_peaks};
 use super::theme::{DARK, SMALL};
 use super::widgets::{caption, toggle};
-use super::{Action, Level, Model, View};
+use super::{Action, Level, Model, View, inside};
 use crate::plugin::params::{LEVEL_MAX_DB, LEVEL_OFF_DB, level_text};
 
 /// Width of a stereo meter, in points.
@@ -16,7 +16,7 @@ const CONTROLS_HEIGHT: f32 = 208.0;
 impl View {
     pub(super) fn track(&mut self, ui: &mut Ui, model: &Model<'_>, actions: &mut Vec<Action>) {
         let inner = ui.max_rect().shrink(12.0);
-        ui.scope_builder(UiBuilder::new().max_rect(inner), |ui| {
+        inside(ui, UiBuilder::new(), inner, |ui| {
             let height = (inner.height() - CONTROLS_HEIGHT).clamp(60.0, 260.0);
             ui.horizontal_top(|ui| {
                 let half = (inner.width() - 8.0) / 2.0;
@@ -75,7 +75,7 @@ fn level(ui: &mut Ui, name: &str, level: Level, db: f32, actions: &mut Vec<Actio
                 ui.label(RichText::new(text).size(SMALL).color(DARK.text));
             });
         });
-        ui.spacing_mut().slider_width = ui.available_width();
+        slider_style(ui);
         // While it is dragged the slider shows where the hand is: the host may answer late.
         let dragged = ui.scope_id().with(name);
         let mut value = ui.data(|data| data.get_temp(dragged)).unwrap_or(db);
@@ -96,7 +96,8 @@ fn level(ui: &mut Ui, name: &str, level: Level, db: f32, actions: &mut Vec<Actio
         } else {
             ui.data_mut(|data| data.remove_temp::<f32>(dragged));
         }
-        if response.double_clicked() {
+        let doubled = ui.input(|input| input.pointer.button_double_clicked(egui::PointerButton::Primary));
+        if doubled && response.contains_pointer() {
             set(actions, level, if level == Level::Dry { LEVEL_OFF_DB } else { 0.0 }, false);
         }
         response
@@ -109,5 +110,17 @@ fn set(actions: &mut Vec<Action>, level: Level, db: f32, in_gesture: bool) {
         actions.push(Action::SetLevel(level, db));
     } else {
         actions.extend([Action::BeginLevel(level), Action::SetLevel(level, db), Action::EndLevel(level)]);
+    }
+}
+
+/// The design's slider: an accent-coloured rail under a light knob.
+fn slider_style(ui: &mut Ui) {
+    ui.spacing_mut().slider_width = ui.available_width();
+    let visuals = ui.visuals_mut();
+    visuals.handle_shape = egui::style::HandleShape::Circle;
+    visuals.selection.bg_fill = DARK.accent;
+    visuals.widgets.inactive.bg_fill = DARK.control_edge;
+    for knob in [&mut visuals.widgets.inactive, &mut visuals.widgets.hovered, &mut visuals.widgets.active] {
+        knob.fg_stroke = egui::Stroke::new(1.0, DARK.panel);
     }
 }
