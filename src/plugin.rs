@@ -10,6 +10,7 @@ use std::sync::Arc;
 use nice_plug::prelude::*;
 
 pub mod app;
+pub mod diagnostics;
 pub mod editor;
 pub mod guard;
 pub mod html;
@@ -48,6 +49,7 @@ pub struct Jamulet {
     input_channels: usize,
     /// The host renders faster than time passes, and nobody can play along with that.
     offline: bool,
+    _registration: Option<diagnostics::Registration>,
 }
 
 impl Jamulet {
@@ -55,10 +57,18 @@ impl Jamulet {
         let guard = Arc::new(Guard::from_env());
         let create = || Some(client::create(saved.settings.clone()));
         let (handle, engine) = guard.run(Entry::Create, || None, create).unzip();
+        let registration = handle.clone().map(diagnostics::register);
         let project = Project::new(saved, handle.clone(), Arc::clone(&guard));
         let params = JamuletParams::new(levels, Arc::clone(&project), handle.clone(), Arc::clone(&guard));
         let instance = Instance { handle, params: Arc::new(params), project, guard };
-        Self { instance: Arc::new(instance), engine, abandoned: false, input_channels: 2, offline: false }
+        Self {
+            instance: Arc::new(instance),
+            engine,
+            abandoned: false,
+            input_channels: 2,
+            offline: false,
+            _registration: registration,
+        }
     }
 
     /// Gives up an engine that panicked: it may be half changed. It is dropped with the instance, for

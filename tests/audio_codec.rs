@@ -1,5 +1,7 @@
 //! The codec: every format, every kind of bad luck.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
 use std::f32::consts::TAU;
 
 use jamulet::audio::{Decoder, Encoder, check_custom_modes};

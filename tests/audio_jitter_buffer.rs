@@ -1,5 +1,7 @@
 //! The jitter buffer against simulated networks and hosts, on a virtual clock, from seeds.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
 use jamulet::audio::{BufferStats, JitterBuffer, Slot};
 use jamulet::units::{BufferSize, FrameSize};
 
@@ -383,6 +385,71 @@ fn automatic_size_covers_regular_stalls() {
     eprintln!("stalls: size {size}, {:?}", course.stats);
     assert!((8..=10).contains(&size), "size {size}");
     assert_eq!(course.missing(5.0), 0, "{:?}", course.stats);
+}
+
+#[test]
+fn a_stall_beyond_help_does_not_make_it_deeper() {
+    // Every ten seconds the network stands still for 150 ms, more than the largest buffer.
+    let network = |n: usize| Some((56.0 - (n % 3750) as f64).max(0.0));
+    let course =
+        Scene { network: Box::new(network), phase: 3.4, seconds: 60, ..Scene::new(BufferSize::Auto) }.run();
+    assert!(course.largest_size() <= 4, "grew to {}", course.largest_size());
+    let missing = course.missing(1.0);
+    assert!(missing <= 6 * 57, "{missing} missing: each stall costs no more than itself");
+}
+
+#[test]
+fn a_longer_way_is_followed_quickly() {
+    // After 10 s every packet takes 20 ms longer, after 30 s the short way is back.
+    let network = |n: usize| Some(if (3750..11250).contains(&n) { 7.5 } else { 0.0 });
+    for seed in 0..3 {
+        let course = Scene {
+            network: Box::new(network),
+            phase: 3.1 + seed as f64 * 0.3,
+            seconds: 60,
+            ..Scene::new(BufferSize::Auto)
+        }
+        .run();
+        assert!(course.missing(2.0) <= 20, "{} missing", course.missing(2.0));
+        assert!(course.size_at(29.0) <= 3, "{} frames on the long way", course.size_at(29.0));
+        assert!(course.size_at(59.0) <= 3, "{} frames on the short way again", course.size_at(59.0));
+    }
+}
+
+#[test]
+fn automatic_size_works_under_host_blocks() {
+    for (samples, frames) in [(480, 3.75), (1024, 8.0), (4096, 32.0)] {
+        for seed in 0..4 {
+            let course = Scene {
+                burst: frames,
+                phase: 40.0 + seed as f64 * 0.29,
+                seconds: 40,
+                network: uniform_jitter(seed, 1.5),
+                block: Some(Box::new(move || samples)),
+                ..Scene::new(BufferSize::Auto)
+            }
+            .run();
+            assert!(course.missing(5.0) <= 3, "{samples}: {} missing", course.missing(5.0));
+            assert!(course.size_at(39.0) <= 4, "{samples}: size {}", course.size_at(39.0));
+            assert!(course.slips(10.0) <= 8, "{samples}: {} slips", course.slips(10.0));
+        }
+    }
+    // Blocks of any length up to 4096.
+    for seed in 0..4 {
+        let mut random = Random(seed);
+        let course = Scene {
+            burst: 32.0,
+            phase: 40.0 + seed as f64 * 0.29,
+            seconds: 60,
+            network: uniform_jitter(seed, 1.5),
+            block: Some(Box::new(move || 1 + random.next() as usize % 4096)),
+            ..Scene::new(BufferSize::Auto)
+        }
+        .run();
+        assert!(course.missing(5.0) <= 6, "{} missing", course.missing(5.0));
+        assert!(course.size_at(59.0) <= 4, "size {}", course.size_at(59.0));
+        assert!(course.slips(10.0) <= 8, "{} slips", course.slips(10.0));
+    }
 }
 
 #[test]

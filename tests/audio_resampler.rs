@@ -1,5 +1,7 @@
 //! The resampler, measured: distortion, pass band, aliases, delay, and independence of block sizes.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
 use std::f64::consts::{SQRT_2, TAU};
 
 use jamulet::audio::{Resampler, ResamplerError, SampleFifo};

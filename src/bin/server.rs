@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,20 +17,23 @@ use jamulet::units::{DEFAULT_PORT, FrameSize, MAX_CHANNELS};
 const MAX_WELCOME_FILE_BYTES: u64 = 20_000;
 
 /// Hosts a Jamulus session: everybody who connects hears a mix of everybody, each with their own faders.
-///
-/// Musicians connect with Jamulus 3.6 or later, or with the Jamulet plugin in their DAW.
 #[derive(Parser)]
-#[command(name = "jamulet-server", version, disable_version_flag = true)]
+#[command(
+    name = "jamulet-server",
+    version,
+    disable_version_flag = true,
+    after_help = "Musicians connect with Jamulus 3.6 or later, or with the Jamulet plugin in their DAW."
+)]
 struct Arguments {
-    /// UDP port that musicians connect to
-    #[arg(short, long, value_name = "PORT", default_value_t = DEFAULT_PORT, value_parser = clap::value_parser!(u16).range(1..))]
+    /// UDP port that musicians connect to; 0 takes any free one
+    #[arg(short, long, value_name = "PORT", default_value_t = DEFAULT_PORT, value_parser = port)]
     port: u16,
 
-    /// Most musicians at a time
-    #[arg(short = 'u', long, value_name = "NUMBER", default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=MAX_CHANNELS as i64))]
-    numchannels: u8,
+    /// Most musicians at a time, 1 to 150
+    #[arg(short = 'u', long, value_name = "NUMBER", default_value_t = 10, allow_negative_numbers = true, value_parser = number_of_clients)]
+    numchannels: usize,
 
-    /// Greeting for everyone who joins: a text (HTML is allowed) or the path of a file that holds it
+    /// Greeting for everyone who joins: a text (HTML is allowed) or a file that holds it
     #[arg(short, long, value_name = "TEXT|FILE", allow_hyphen_values = true)]
     welcomemessage: Option<String>,
 
@@ -38,20 +41,20 @@ struct Arguments {
     #[arg(short = 'F', long)]
     fastupdate: bool,
 
-    /// Listen on this IPv4 address of this computer only (default: on all addresses)
-    #[arg(long, alias = "serverbindip", value_name = "ADDRESS")]
-    serverbindip4: Option<String>,
+    /// Listen on this IP address of this computer only [default: all of them]
+    #[arg(long, alias = "serverbindip", value_name = "ADDRESS", value_parser = bind_address)]
+    serverbindip4: Option<IpAddr>,
 
-    /// Accepted for compatibility with Jamulus: this program is always a server
-    #[arg(short, long)]
+    /// This program is always a server
+    #[arg(short, long, help_heading = COMPATIBILITY)]
     server: bool,
 
-    /// Accepted for compatibility with Jamulus: there is no window
-    #[arg(short, long)]
+    /// There is no window
+    #[arg(short, long, help_heading = COMPATIBILITY)]
     nogui: bool,
 
-    /// Accepted for compatibility with Jamulus: there are no translations
-    #[arg(short = 't', long)]
+    /// There are no translations
+    #[arg(short = 't', long, help_heading = COMPATIBILITY)]
     notranslation: bool,
 
     /// Print the version
@@ -59,8 +62,18 @@ struct Arguments {
     version: Option<bool>,
 }
 
+const COMPATIBILITY: &str = "Accepted because Jamulus has them, without effect";
+
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) if error.use_stderr() => {
+            eprintln!("{}", sentence(&error));
+            return ExitCode::from(2);
+        }
+        // Help and version.
+        Err(error) => error.exit(),
+    };
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -68,6 +81,28 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What was wrong with the arguments, in one line.
+fn sentence(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    let mut characters = first.chars();
+    let capital: String = characters.next().into_iter().flat_map(char::to_uppercase).collect();
+    format!("{capital}{}. Try jamulet-server --help.", characters.as_str())
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| format!("a port is a number from 1 to 65535, usually {DEFAULT_PORT}"))
+}
+
+fn number_of_clients(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=MAX_CHANNELS).contains(number));
+    number.ok_or_else(|| format!("it must be a number from 1 to {MAX_CHANNELS}"))
+}
+
+fn bind_address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "that is not an IP address, such as 192.168.1.20".to_owned())
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -91,48 +126,48 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn options(arguments: &Arguments) -> anyhow::Result<Options> {
-    let (bind_ip4, bind_ip6) = match arguments.serverbindip4.as_deref().map(bind_address).transpose()? {
+    let (bind_ip4, bind_ip6) = match arguments.serverbindip4 {
         Some(IpAddr::V4(ip)) => (Some(ip), None),
         Some(IpAddr::V6(ip)) => (None, Some(ip)),
         None => (None, None),
     };
-    let frame = if arguments.fastupdate { FrameSize::Samples64 } else { FrameSize::Samples128 };
     let config = Config {
-        max_clients: usize::from(arguments.numchannels),
-        frame,
+        max_clients: arguments.numchannels,
+        frame: if arguments.fastupdate { FrameSize::Samples64 } else { FrameSize::Samples128 },
         welcome: arguments.welcomemessage.as_deref().map(welcome).transpose()?,
         ..Config::default()
     };
     Ok(Options { port: arguments.port, bind_ip4, bind_ip6, config, seed: seed() })
 }
 
-fn bind_address(text: &str) -> anyhow::Result<IpAddr> {
-    let wrong =
-        || anyhow!("\"{text}\" is not an IP address. Write one like 192.168.1.20 after --serverbindip4.");
-    if let Ok(ip) = text.parse::<Ipv4Addr>() {
-        return Ok(ip.into());
-    }
-    text.parse::<Ipv6Addr>().map(Into::into).map_err(|_| wrong())
-}
-
 /// The text itself, or the contents of the file that it names.
 fn welcome(text_or_file: &str) -> anyhow::Result<String> {
     let path = Path::new(text_or_file);
-    // A text may be too long or too odd to be a path: then it is a text.
-    let Ok(found) = fs::metadata(path) else { return Ok(text_or_file.to_owned()) };
+    // A text may be too long or too odd for a path: then it is just a text.
+    let Ok(found) = fs::metadata(path) else {
+        if looks_like_a_file(path) {
+            bail!("There is no file {text_or_file} to read the welcome message from.");
+        }
+        return Ok(text_or_file.to_owned());
+    };
     if !found.is_file() {
-        bail!("{text_or_file} is a folder. Give --welcomemessage a text or a text file.");
+        bail!("{text_or_file} is not a text file. Give --welcomemessage a text or a text file.");
     }
     if found.len() > MAX_WELCOME_FILE_BYTES {
-        bail!(
-            "{text_or_file} is too long for a welcome message: at most {MAX_WELCOME_FILE_BYTES} bytes can be used."
-        );
+        bail!("{text_or_file} is too long for a welcome message: at most {MAX_WELCOME_FILE_BYTES} bytes.");
     }
     let bytes =
-        fs::read(path).with_context(|| format!("The welcome message cannot be read from {text_or_file}"))?;
+        fs::read(path).with_context(|| format!("The welcome message in {text_or_file} cannot be read"))?;
     String::from_utf8(bytes).map_err(|_| {
         anyhow!("{text_or_file} is not a text in UTF-8. Save it as UTF-8 or give the text itself.")
     })
+}
+
+/// One word that ends like the name of a text file: surely no greeting.
+fn looks_like_a_file(path: &Path) -> bool {
+    let is_one_word = path.to_str().is_some_and(|text| !text.contains(char::is_whitespace));
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    is_one_word && ["txt", "html", "htm", "md"].contains(&extension.to_ascii_lowercase().as_str())
 }
 
 /// SIGINT and SIGTERM (Ctrl-C on Windows), as messages.

@@ -3,7 +3,8 @@
 //! Slips move the playhead, so slack as seen from it is not comparable across a slip. Everything
 //! here is kept relative to a playhead that never slipped (*nominal*): `nominal = slack + shift`.
 
-use crate::units::FrameSize;
+use super::AUTO_MIN_FRAMES;
+use crate::units::{FrameSize, MAX_BUFFER_FRAMES};
 
 /// The past is kept in slices of this length.
 const SLICE_MS: u32 = 250;
@@ -152,7 +153,8 @@ impl Arrivals {
         // A playhead at the earliest frame that must be in time has slack 0 for it.
         let depth = mean(&sum) as f32 - (earliest as i64 - ZERO_BIN) as f32;
         let size = depth + SETTLING_MARGIN + 1.0 - burst;
-        let whole = |size: f32| size.ceil().clamp(2.0, 20.0) as u8;
+        let whole =
+            |size: f32| size.ceil().clamp(f32::from(AUTO_MIN_FRAMES), f32::from(MAX_BUFFER_FRAMES)) as u8;
         Some(Needed { frames: whole(size), surely: whole(size + SHRINK_MARGIN) })
     }
 

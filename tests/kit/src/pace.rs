@@ -76,13 +76,15 @@ pub fn raise_priority() {
     }
 }
 
+/// The real clock.
 #[expect(clippy::disallowed_methods, reason = "a sound card is a clock")]
-pub(crate) fn now() -> Instant {
+pub fn now() -> Instant {
     Instant::now()
 }
 
+/// Waits for so long on the real clock.
 #[expect(clippy::disallowed_methods, reason = "waiting for the sound card's clock")]
-pub(crate) fn sleep(time: Duration) {
+pub fn sleep(time: Duration) {
     std::thread::sleep(time);
 }
 

@@ -104,11 +104,12 @@ fn frequency_hz(note: u8) -> f32 {
 /// Adds `sample(n)` for `n` in `0..seconds`, panned (0 left, 1 right).
 fn add(mix: &mut Stereo, start: f32, seconds: f32, pan: f32, mut sample: impl FnMut(f32) -> f32) {
     let first = (start * RATE_HZ) as usize;
-    let end = mix[0].len().min(first + (seconds * RATE_HZ) as usize);
-    for index in first..end {
-        let value = sample((index - first) as f32 / RATE_HZ);
-        mix[0][index] += value * (1.0 - pan).sqrt();
-        mix[1][index] += value * pan.sqrt();
+    let end = mix[0].len().min(first + (seconds * RATE_HZ) as usize).max(first);
+    let [left, right] = mix;
+    for (index, (left, right)) in left[first..end].iter_mut().zip(&mut right[first..end]).enumerate() {
+        let value = sample(index as f32 / RATE_HZ);
+        *left += value * (1.0 - pan).sqrt();
+        *right += value * pan.sqrt();
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Track {
 pub struct Take {
     /// The audio half, stopped.
     pub audio: Box<dyn Audio>,
+    /// When the first block was due.
+    pub start: Instant,
     /// What went in, one vector per channel.
     pub input: Vec<Vec<f32>>,
     /// What came out, one vector per channel, as long as `input`.
@@ -65,6 +67,7 @@ impl Track {
                 guard::arm()?;
             }
             let mut recorder = Recorder::new(&*audio, card);
+            let start = pace::now();
             let mut pacer = Pacer::new(card.rate_hz, card.block_frames);
             while !stopped.load(Ordering::Acquire) {
                 pacer.wait();
@@ -75,7 +78,15 @@ impl Track {
             }
             audio.stop();
             let Recorder { input, output, cost, .. } = recorder;
-            Ok(Take { audio, input, output, stalls: pacer.stalls().to_vec(), cost, report: guard::report() })
+            Ok(Take {
+                audio,
+                start,
+                input,
+                output,
+                stalls: pacer.stalls().to_vec(),
+                cost,
+                report: guard::report(),
+            })
         };
         let thread = std::thread::Builder::new().name("sound card".to_owned()).spawn(run)?;
         Ok(Self { stop, frames, changes, thread })

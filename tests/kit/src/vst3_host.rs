@@ -253,11 +253,11 @@ impl Plugin for Vst3Plugin {
     }
 
     fn has_editor(&mut self) -> bool {
-        // SAFETY: a call of a live view on the main thread.
-        self.with_view(|view| {
+        let supported = self.with_view(|view| {
+            // SAFETY: a call of a live view on the main thread.
             Ok(unsafe { view.isPlatformTypeSupported(kPlatformTypeX11EmbedWindowID) } == kResultOk)
-        })
-        .unwrap_or(false)
+        });
+        supported.unwrap_or(false)
     }
 
     fn open_editor(&mut self, parent: u32) -> Result<[u32; 2]> {
