@@ -8,8 +8,8 @@
 mod devices;
 mod state_file;
 
-use std::sync::{Arc, LazyLock};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use nice_plug::prelude::nice_export_standalone_with_args;
 use parking_lot::RwLock;
@@ -168,7 +168,8 @@ mod tests {
 
     #[test]
     fn options_are_found_in_every_form() {
-        for line in ["jamulet -b jack", "jamulet -bjack", "jamulet --backend=jack", "jamulet --backend jack"] {
+        for line in ["jamulet -b jack", "jamulet -bjack", "jamulet --backend=jack", "jamulet --backend jack"]
+        {
             assert_eq!(arguments(line).value(&["-b", "--backend"]).as_deref(), Some("jack"), "{line}");
         }
         assert_eq!(arguments("jamulet --backends x").value(&["-b", "--backend"]), None);

@@ -16,25 +16,24 @@ impl View {
     pub(super) fn footer(&mut self, ui: &mut Ui, model: &Model<'_>, actions: &mut Vec<Action>) {
         let inner = ui.max_rect().shrink2(vec2(12.0, 4.0));
         inside(ui, UiBuilder::new().layout(Layout::right_to_left(Align::Center)), inner, |ui| {
-                ui.spacing_mut().item_spacing.x = 16.0;
-                zoom(ui, model.saved.window.zoom, actions);
-                let snapshot = model.snapshot;
-                if !matches!(snapshot.state, ConnectionState::Connected { .. }) {
-                    return;
+            ui.spacing_mut().item_spacing.x = 16.0;
+            zoom(ui, model.saved.window.zoom, actions);
+            let snapshot = model.snapshot;
+            if !matches!(snapshot.state, ConnectionState::Connected { .. }) {
+                return;
+            }
+            fact(ui, "up", &format!("{:.0} kbit/s", snapshot.upstream_kbps));
+            ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                ui.set_clip_rect(ui.max_rect().intersect(ui.clip_rect()));
+                recorder(ui, snapshot.recorder);
+                if let Some(format) = snapshot.format {
+                    fact(ui, &format_text(format, model.saved.settings.stream.quality), "");
                 }
-                fact(ui, "", &format!("↑ {:.0} kbit/s", snapshot.upstream_kbps));
-                ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
-                    ui.set_clip_rect(ui.max_rect().intersect(ui.clip_rect()));
-                    recorder(ui, snapshot.recorder);
-                    if let Some(format) = snapshot.format {
-                        fact(ui, &format_text(format, model.saved.settings.stream.quality), "");
-                    }
-                    fact(ui, "buffers", &buffers_text(model));
-                    fact(ui, "lost", &snapshot.stats.lost.to_string());
-                    fact(ui, "late", &snapshot.stats.late.to_string());
-                });
-            },
-        );
+                fact(ui, "buffers", &buffers_text(model));
+                fact(ui, "lost", &snapshot.stats.lost.to_string());
+                fact(ui, "late", &snapshot.stats.late.to_string());
+            });
+        });
     }
 }
 

@@ -19,7 +19,7 @@ const STRIP_WIDTH: f32 = 88.0;
 /// Space between strips, in points.
 const STRIP_GAP: f32 = 8.0;
 /// Smallest height of a strip, in points: below it there is one row that scrolls sideways.
-const STRIP_MIN_HEIGHT: f32 = 220.0;
+const STRIP_MIN_HEIGHT: f32 = 300.0;
 /// Width of the card, in points.
 const CARD_WIDTH: f32 = 400.0;
 
@@ -101,14 +101,16 @@ impl View {
         ScrollArea::vertical().max_height(148.0).show(ui, |ui| {
             for address in &model.saved.recents {
                 ui.horizontal(|ui| {
-                    let width = ui.available_width() - 28.0 - 8.0;
-                    let text = egui::Button::new(body(address)).truncate().min_size(vec2(width, 24.0));
-                    let recent = ui.add_sized(vec2(width, 24.0), text);
+                    let width = ui.available_width() - 24.0 - 8.0;
+                    let name = egui::Button::new((body(address), egui::Atom::grow())).truncate();
+                    let recent = ui.add_sized(vec2(width, 24.0), name);
                     if recent.on_hover_text("Join").clicked() {
                         self.address.clone_from(address);
                         actions.push(Action::Join(address.clone()));
                     }
-                    let forget = ui.add(egui::Button::new(caption("×")).min_size(vec2(24.0, 24.0)));
+                    ui.spacing_mut().button_padding.x = 4.0;
+                    let forget =
+                        ui.add_sized(vec2(24.0, 24.0), egui::Button::new(body("×").color(DARK.second)));
                     if forget.on_hover_text("Remove from the list").clicked() {
                         actions.push(Action::Forget(address.clone()));
                     }
@@ -218,7 +220,7 @@ fn strips(ui: &mut Ui, model: &Model<'_>, own: ChannelId) {
     let fit = (((room.x + STRIP_GAP) / pitch) as usize).max(1);
     let rows = ((room.y + STRIP_GAP) / (STRIP_MIN_HEIGHT + STRIP_GAP)) as usize;
     let rows = order.len().div_ceil(fit).min(rows.max(1));
-    let columns = order.len().div_ceil(rows);
+    let columns = order.len().div_ceil(rows).max(fit);
     let scrolls = columns > fit;
     let height = (room.y - if scrolls { 12.0 } else { 0.0 } - STRIP_GAP * (rows as f32 - 1.0)) / rows as f32;
     ScrollArea::horizontal().auto_shrink(false).show(ui, |ui| {

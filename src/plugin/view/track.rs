@@ -11,7 +11,7 @@ use crate::plugin::params::{LEVEL_MAX_DB, LEVEL_OFF_DB, level_text};
 /// Width of a stereo meter, in points.
 const METER_WIDTH: f32 = 37.0;
 /// Height of everything below the meters, in points.
-const CONTROLS_HEIGHT: f32 = 208.0;
+const CONTROLS_HEIGHT: f32 = 192.0;
 
 impl View {
     pub(super) fn track(&mut self, ui: &mut Ui, model: &Model<'_>, actions: &mut Vec<Action>) {
@@ -75,13 +75,15 @@ fn level(ui: &mut Ui, name: &str, level: Level, db: f32, actions: &mut Vec<Actio
                 ui.label(RichText::new(text).size(SMALL).color(DARK.text));
             });
         });
-        slider_style(ui);
+        ui.spacing_mut().slider_width = ui.available_width();
+        ui.spacing_mut().interact_size.y = 18.0;
         // While it is dragged the slider shows where the hand is: the host may answer late.
         let dragged = ui.scope_id().with(name);
         let mut value = ui.data(|data| data.get_temp(dragged)).unwrap_or(db);
         let slider =
             egui::Slider::new(&mut value, LEVEL_OFF_DB..=LEVEL_MAX_DB).show_value(false).step_by(0.1);
         let response = ui.add(slider);
+        paint_slider(ui, &response, value);
         if response.drag_started() {
             actions.push(Action::BeginLevel(level));
         }
@@ -113,14 +115,21 @@ fn set(actions: &mut Vec<Action>, level: Level, db: f32, in_gesture: bool) {
     }
 }
 
-/// The design's slider: an accent-coloured rail under a light knob.
-fn slider_style(ui: &mut Ui) {
-    ui.spacing_mut().slider_width = ui.available_width();
-    let visuals = ui.visuals_mut();
-    visuals.handle_shape = egui::style::HandleShape::Circle;
-    visuals.selection.bg_fill = DARK.accent;
-    visuals.widgets.inactive.bg_fill = DARK.control_edge;
-    for knob in [&mut visuals.widgets.inactive, &mut visuals.widgets.hovered, &mut visuals.widgets.active] {
-        knob.fg_stroke = egui::Stroke::new(1.0, DARK.panel);
+/// Paints the design's slider over egui's, which knows only one colour for rail and knob.
+fn paint_slider(ui: &Ui, response: &Response, db: f32) {
+    const RADIUS: f32 = 7.0;
+    let rect = response.rect;
+    let share = (db - LEVEL_OFF_DB) / (LEVEL_MAX_DB - LEVEL_OFF_DB);
+    let y = rect.center().y;
+    let (left, right) = (rect.left() + RADIUS, rect.right() - RADIUS);
+    let knob = pos2(left + share.clamp(0.0, 1.0) * (right - left), y);
+    let painter = ui.painter();
+    painter.rect_filled(rect, 0.0, DARK.panel);
+    painter.hline(rect.left()..=rect.right(), y, (4.0, DARK.control_edge));
+    painter.hline(rect.left()..=knob.x, y, (4.0, DARK.accent));
+    let colour = if response.hovered() || response.dragged() { DARK.white } else { DARK.text };
+    painter.circle_filled(knob, RADIUS, colour);
+    if response.has_focus() {
+        painter.circle_stroke(knob, RADIUS + 2.0, (1.5, DARK.accent));
     }
 }
