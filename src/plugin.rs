@@ -49,7 +49,7 @@ pub struct Jamulet {
     input_channels: usize,
     /// The host renders faster than time passes, and nobody can play along with that.
     offline: bool,
-    _registration: Option<diagnostics::Registration>,
+    _registration: diagnostics::Registration,
 }
 
 impl Jamulet {
@@ -57,7 +57,10 @@ impl Jamulet {
         let guard = Arc::new(Guard::from_env());
         let create = || Some(client::create(saved.settings.clone()));
         let (handle, engine) = guard.run(Entry::Create, || None, create).unzip();
-        let registration = handle.clone().map(diagnostics::register);
+        if let Some(handle) = handle.as_ref().filter(|_| guard.injects(Entry::Network)) {
+            handle.panic_network_thread();
+        }
+        let registration = diagnostics::register(handle.clone(), Arc::clone(&guard));
         let project = Project::new(saved, handle.clone(), Arc::clone(&guard));
         let params = JamuletParams::new(levels, Arc::clone(&project), handle.clone(), Arc::clone(&guard));
         let instance = Instance { handle, params: Arc::new(params), project, guard };

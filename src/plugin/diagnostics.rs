@@ -3,6 +3,7 @@
 //! Two C functions in the plugin's library, no part of any plugin API: no host calls them.
 
 use std::ffi::c_char;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 #[expect(
@@ -12,32 +13,41 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use super::guard::Guard;
 use super::html;
 use crate::client::{ConnectionState, Handle, Snapshot};
 
 /// The living instances of this library, in order of creation.
 #[expect(clippy::disallowed_types, reason = "see above")]
-static INSTANCES: Mutex<Vec<(u64, Handle)>> = Mutex::new(Vec::new());
+static INSTANCES: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
+
+#[derive(Clone)]
+struct Entry {
+    number: u64,
+    /// `None` if creating the client failed.
+    handle: Option<Handle>,
+    guard: Arc<Guard>,
+}
 
 /// Keeps an instance in the list; dropping it takes the instance off.
 pub struct Registration(u64);
 
 /// Puts an instance on the list.
-pub fn register(handle: Handle) -> Registration {
+pub fn register(handle: Option<Handle>, guard: Arc<Guard>) -> Registration {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    INSTANCES.lock().push((number, handle));
+    INSTANCES.lock().push(Entry { number, handle, guard });
     Registration(number)
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
         let mut instances = INSTANCES.lock();
-        let found = instances.iter().position(|(number, _)| *number == self.0);
-        let handle = found.map(|index| instances.remove(index));
+        let found = instances.iter().position(|entry| entry.number == self.0);
+        let entry = found.map(|index| instances.remove(index));
         // The last handle waits for the network thread: not while the list is locked.
         drop(instances);
-        drop(handle);
+        drop(entry);
     }
 }
 
@@ -48,8 +58,9 @@ impl Drop for Registration {
 /// `out` is valid for writing `capacity` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn jamulet_diagnostics(index: usize, out: *mut u8, capacity: usize) -> usize {
-    let Some(handle) = instance(index) else { return 0 };
-    let text = describe(&handle.snapshot()).to_string();
+    let Some(entry) = instance(index) else { return 0 };
+    let snapshot = entry.handle.as_ref().map(Handle::snapshot).unwrap_or_default();
+    let text = describe(&snapshot, entry.guard.fault()).to_string();
     // SAFETY: the caller's promise; the text is no longer than its own length.
     unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), out, text.len().min(capacity)) };
     text.len()
@@ -63,14 +74,14 @@ pub unsafe extern "C" fn jamulet_diagnostics(index: usize, out: *mut u8, capacit
 pub unsafe extern "C" fn jamulet_chat(index: usize, text: *const c_char) -> bool {
     // SAFETY: the caller's promise.
     let text = unsafe { std::ffi::CStr::from_ptr(text) }.to_string_lossy();
-    instance(index).inspect(|handle| handle.chat(&text)).is_some()
+    instance(index).and_then(|entry| entry.handle).inspect(|handle| handle.chat(&text)).is_some()
 }
 
-fn instance(index: usize) -> Option<Handle> {
-    INSTANCES.lock().get(index).map(|(_, handle)| handle.clone())
+fn instance(index: usize) -> Option<Entry> {
+    INSTANCES.lock().get(index).cloned()
 }
 
-fn describe(snapshot: &Snapshot) -> Value {
+fn describe(snapshot: &Snapshot, fault: Option<&str>) -> Value {
     let (state, reason, channel) = match &snapshot.state {
         ConnectionState::Idle => ("idle", None, None),
         ConnectionState::Resolving => ("resolving", None, None),
@@ -109,6 +120,6 @@ fn describe(snapshot: &Snapshot) -> Value {
         "wrong_size": stats.wrong_size,
         "upstream_kbps": snapshot.upstream_kbps,
         "host_idle": snapshot.host_idle,
-        "fault": snapshot.fault,
+        "fault": snapshot.fault.as_deref().or(fault),
     })
 }

@@ -27,6 +27,8 @@ pub enum Entry {
     Window,
     /// The end of an instance.
     Drop,
+    /// The network thread, which contains its panics itself.
+    Network,
 }
 
 impl Entry {
@@ -42,10 +44,11 @@ impl Entry {
             Self::Editor => "editor",
             Self::Window => "window",
             Self::Drop => "drop",
+            Self::Network => "network",
         }
     }
 
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Create,
         Self::Activate,
         Self::Reset,
@@ -55,6 +58,7 @@ impl Entry {
         Self::Editor,
         Self::Window,
         Self::Drop,
+        Self::Network,
     ];
 }
 
@@ -79,6 +83,11 @@ impl Guard {
     fn injecting(name: Option<&str>) -> Self {
         let injected = name.and_then(|name| Entry::ALL.into_iter().find(|entry| entry.name() == name));
         Self { injected: AtomicCell::new(injected), fault: OnceLock::new() }
+    }
+
+    /// Whether a test has asked for a panic there.
+    pub fn injects(&self, entry: Entry) -> bool {
+        self.injected.load() == Some(entry)
     }
 
     /// Runs `body`; if it panics, remembers the fault and returns `otherwise()` instead.
@@ -109,7 +118,7 @@ fn sentence(entry: Entry, panic: &(dyn Any + Send)) -> String {
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("unknown cause");
     let stopped = match entry {
-        Entry::Create | Entry::Activate | Entry::Reset | Entry::Process => {
+        Entry::Create | Entry::Activate | Entry::Reset | Entry::Process | Entry::Network => {
             "Jamulet's sound stopped after an internal error; your track passes through unchanged"
         }
         Entry::Parameter | Entry::State => "A setting was lost in an internal error",

@@ -103,8 +103,9 @@ fn frequency_hz(note: u8) -> f32 {
 
 /// Adds `sample(n)` for `n` in `0..seconds`, panned (0 left, 1 right).
 fn add(mix: &mut Stereo, start: f32, seconds: f32, pan: f32, mut sample: impl FnMut(f32) -> f32) {
-    let first = (start * RATE_HZ) as usize;
-    let end = mix[0].len().min(first + (seconds * RATE_HZ) as usize).max(first);
+    // The last bar may reach beyond the piece's end.
+    let first = mix[0].len().min((start * RATE_HZ) as usize);
+    let end = mix[0].len().min(first + (seconds * RATE_HZ) as usize);
     let [left, right] = mix;
     for (index, (left, right)) in left[first..end].iter_mut().zip(&mut right[first..end]).enumerate() {
         let value = sample(index as f32 / RATE_HZ);
@@ -204,9 +205,11 @@ mod tests {
 
     #[test]
     fn parts_are_as_long_and_as_loud_as_promised() {
-        for part in [guitar(5.0), rhythm(5.0)] {
+        for (part, frames) in
+            [(guitar(5.0), 240_000), (rhythm(5.0), 240_000), (guitar(20.0), 960_000), (rhythm(20.0), 960_000)]
+        {
             for channel in &part {
-                assert_eq!(channel.len(), 240_000);
+                assert_eq!(channel.len(), frames);
                 assert!(channel.iter().all(|sample| sample.abs() <= PEAK + 1e-6));
                 // No second is silent.
                 for second in channel.chunks(48_000) {
