@@ -256,6 +256,7 @@ fn part(ui: &mut Ui, name: &str, rect: Rect, fill: egui::Color32, content: impl 
 /// Lays `content` out inside of `rect`, which the caller has allocated, and cuts off what does not fit.
 fn inside(ui: &mut Ui, builder: UiBuilder, rect: Rect, content: impl FnOnce(&mut Ui)) {
     let mut ui = ui.new_child(builder.max_rect(rect));
-    ui.set_clip_rect(rect.intersect(ui.clip_rect()));
+    // Letters like j reach a little to the left of where a text begins.
+    ui.set_clip_rect(rect.expand(2.0).intersect(ui.clip_rect()));
     content(&mut ui);
 }
