@@ -15,7 +15,7 @@ use ::jack::{
 };
 use anyhow::{Context as _, Result, bail};
 
-use crate::stock::{JackServer, PEER_NICENESS};
+use crate::stock::{JackServer, hurry};
 
 /// How long a stock client may take to open its ports.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -46,7 +46,8 @@ pub struct Rig {
 pub struct Recording {
     /// Left and right output of each part, in the order of the parts.
     pub tracks: Vec<[Vec<f32>; 2]>,
-    /// Blocks that JACK skipped or was late with, as positions: the dummy sound card itself stumbled.
+    /// Where JACK itself stumbled, as positions: blocks that it skipped, began late or did not finish in
+    /// time, and the xruns that it reports.
     pub xruns: Vec<Range<usize>>,
 }
 
@@ -79,7 +80,8 @@ impl Rig {
                 track: [vec![0.0; seconds * 48_000], vec![0.0; seconds * 48_000]],
             });
         }
-        let player = player.activate_async((), Player { parts: outputs, start: Arc::clone(&start), midi_commands })?;
+        let player =
+            player.activate_async((), Player { parts: outputs, start: Arc::clone(&start), midi_commands })?;
         let recorder = recorder.activate_async(
             XrunLog { log: xrun_log },
             Recorder {
@@ -87,7 +89,8 @@ impl Rig {
                 start: Arc::clone(&start),
                 position: Arc::clone(&position),
                 expected: 0,
-                skipped: Vec::with_capacity(10_000),
+                last_block_usecs: 0,
+                stumbles: Vec::with_capacity(10_000),
                 period: server.period(),
             },
         )?;
@@ -140,7 +143,7 @@ impl Rig {
     pub fn stop(self) -> Result<Recording> {
         self.player.deactivate().context("JACK's player")?;
         let (_, _, recorder) = self.recorder.deactivate().context("JACK's recorder")?;
-        let mut xruns = recorder.skipped;
+        let mut xruns = recorder.stumbles;
         xruns.extend(self.xruns.try_iter().map(|frame| {
             let position = self.start.position(frame).unwrap_or(0);
             position.saturating_sub(recorder.period as usize)..position
@@ -243,7 +246,8 @@ struct Recorder {
     start: Arc<Start>,
     position: Arc<AtomicUsize>,
     expected: usize,
-    skipped: Vec<Range<usize>>,
+    last_block_usecs: u64,
+    stumbles: Vec<Range<usize>>,
     period: u32,
 }
 
@@ -262,12 +266,27 @@ impl ProcessHandler for Recorder {
                 }
             }
         }
-        if self.expected > 0 && position > self.expected {
-            self.skipped.push(self.expected..position);
-        }
-        self.expected = position + scope.n_frames() as usize;
+        self.watch_jack(position, scope);
         self.position.store(end, Ordering::Relaxed);
         Control::Continue
+    }
+}
+
+impl Recorder {
+    /// Notes what JACK's clock tells: reports of xruns come late and not for everything.
+    fn watch_jack(&mut self, position: usize, scope: &ProcessScope) {
+        let period = self.period as usize;
+        let block_usecs = scope.cycle_times().map_or(0, |times| times.current_usecs);
+        let begins_late = self.last_block_usecs > 0
+            && (block_usecs - self.last_block_usecs) * 48 > 1500 * u64::from(self.period);
+        // The recorder is the last in JACK's graph: the clients before it have used up this much of the block.
+        let ends_late = scope.frames_since_cycle_start() > self.period * 3 / 4;
+        let skipped = self.expected > 0 && position > self.expected;
+        if begins_late || ends_late || skipped {
+            self.stumbles.push(self.expected.min(position)..position + period);
+        }
+        self.expected = position + period;
+        self.last_block_usecs = block_usecs;
     }
 }
 
@@ -333,8 +352,7 @@ impl StallWatch {
 fn watch(processor: usize, tolerance: Duration, stop: &AtomicBool) -> Vec<Range<Instant>> {
     pin_to(processor);
     // As urgent as the peers that it watches for.
-    // SAFETY: plain system call; 0 is the calling thread.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, PEER_NICENESS) };
+    hurry();
     const INTERVAL: Duration = Duration::from_millis(1);
     let mut stalls = Vec::new();
     let mut due = Instant::now() + INTERVAL;
