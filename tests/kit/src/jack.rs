@@ -3,10 +3,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "JACK runs in real time")]
 
+use std::net::{Ipv4Addr, UdpSocket};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ::jack::{
@@ -134,9 +136,9 @@ impl Rig {
         let _ = self.midi.send(MidiCommand { part, bytes: [0xB0, controller & 0x7F, value & 0x7F] });
     }
 
-    /// Samples since the rig's start by JACK's clock, to place other events beside the recording.
-    pub fn clock(&self) -> usize {
-        self.start.position(self.player.as_client().frame_time()).unwrap_or(0)
+    /// Starts to watch for delays of the machine of more than `tolerance`.
+    pub fn watch_stalls(&self, tolerance: Duration) -> Result<StallWatch> {
+        StallWatch::start(tolerance, &self.position)
     }
 
     /// Ends playing and recording.
@@ -316,53 +318,58 @@ fn connect(client: &Client, from: &str, to: &str) -> Result<()> {
     }
 }
 
-/// Notices when the machine itself stumbles: one thread per processor that wants to run every millisecond, at
-/// the priority of any program, and records when it could not.
+/// Notices when the machine itself stumbles: one thread per processor that wants to run every millisecond,
+/// as urgent as the peers, and to get a datagram through the loopback. It records when that took longer.
 pub struct StallWatch {
-    threads: Vec<std::thread::JoinHandle<Vec<Range<Instant>>>>,
+    threads: Vec<JoinHandle<Vec<Range<usize>>>>,
     stop: Arc<AtomicBool>,
 }
 
 impl StallWatch {
-    /// Watches for delays of more than `tolerance`.
-    pub fn start(tolerance: Duration) -> Result<Self> {
+    fn start(tolerance: Duration, position: &Arc<AtomicUsize>) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let processors = std::thread::available_parallelism()?.get();
-        let threads = (0..processors)
-            .map(|processor| {
-                let stop = Arc::clone(&stop);
-                std::thread::Builder::new()
-                    .name(format!("stalls {processor}"))
-                    .spawn(move || watch(processor, tolerance, &stop))
-            })
-            .collect::<std::io::Result<_>>()?;
+        let mut threads = Vec::new();
+        for processor in 0..processors {
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+            socket.connect(socket.local_addr()?)?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            let (stop, position) = (Arc::clone(&stop), Arc::clone(position));
+            let watch = move || watch(processor, &socket, tolerance, &position, &stop);
+            threads.push(std::thread::Builder::new().name(format!("stalls {processor}")).spawn(watch)?);
+        }
         Ok(Self { threads, stop })
     }
 
-    /// Ends the watch; the stalls, in order of time.
-    pub fn stop(self) -> Vec<Range<Instant>> {
+    /// Ends the watch; where the stalls were, as positions of the rig.
+    ///
+    /// JACK's own clock stands still while JACK is stalled, so the lengths are the clock's, not the world's.
+    pub fn stop(self) -> Vec<Range<usize>> {
         self.stop.store(true, Ordering::Relaxed);
-        let mut stalls: Vec<_> =
-            self.threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect();
-        stalls.sort_by_key(|stall| stall.start);
-        stalls
+        self.threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
     }
 }
 
-fn watch(processor: usize, tolerance: Duration, stop: &AtomicBool) -> Vec<Range<Instant>> {
-    pin_to(processor);
-    // As urgent as the peers that it watches for.
-    hurry();
+fn watch(
+    processor: usize,
+    loopback: &UdpSocket,
+    tolerance: Duration,
+    position: &AtomicUsize,
+    stop: &AtomicBool,
+) -> Vec<Range<usize>> {
     const INTERVAL: Duration = Duration::from_millis(1);
+    pin_to(processor);
+    hurry(0);
     let mut stalls = Vec::new();
-    let mut due = Instant::now() + INTERVAL;
     while !stop.load(Ordering::Relaxed) {
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        let now = Instant::now();
-        if now > due + tolerance {
-            stalls.push(due..now);
+        let start = position.load(Ordering::Relaxed);
+        let due = Instant::now() + INTERVAL;
+        std::thread::sleep(INTERVAL);
+        // A machine may run programs on time and yet let packets wait. Failing is a stall, too.
+        let _ = loopback.send(&[0]).and_then(|_| loopback.recv(&mut [0]));
+        if Instant::now() > due + tolerance {
+            stalls.push(start..position.load(Ordering::Relaxed));
         }
-        due = now + INTERVAL;
     }
     stalls
 }

@@ -27,12 +27,16 @@ pub use rpc::Rpc;
 /// Secret of every peer's JSON-RPC; Jamulus wants at least 16 characters.
 const RPC_SECRET: &str = "only-for-this-test";
 
-/// Puts the calling thread before all ordinary programs, where the system allows it: what else runs on this
-/// machine is not part of the test. Async-signal-safe. JACK and Jamulus's sound threads stay before it.
-pub fn hurry() {
+/// Puts a thread (0 = the calling one) before all ordinary programs, where the system allows it: what else
+/// runs on this machine is not part of the test. Those that are before them already, like JACK's, stay there.
+pub fn hurry(thread: libc::pid_t) {
     let lowest_realtime = libc::sched_param { sched_priority: 1 };
-    // SAFETY: plain system call; 0 is the calling thread. Ordinary users are refused, and that is fine.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &lowest_realtime) };
+    // SAFETY: plain system calls. Ordinary users are refused, and that is fine.
+    unsafe {
+        if libc::sched_getscheduler(thread) == libc::SCHED_OTHER {
+            libc::sched_setscheduler(thread, libc::SCHED_RR, &lowest_realtime);
+        }
+    }
 }
 
 /// A stock server on the loopback.
@@ -69,7 +73,12 @@ impl StockServer {
     }
 
     /// The child process: signals and log.
-    pub fn process(&mut self) -> &mut Process {
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// The child process, to end it.
+    pub fn process_mut(&mut self) -> &mut Process {
         &mut self.process
     }
 }
@@ -257,7 +266,12 @@ impl StockClient {
     }
 
     /// The child process: signals and log.
-    pub fn process(&mut self) -> &mut Process {
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// The child process, to end it.
+    pub fn process_mut(&mut self) -> &mut Process {
         &mut self.process
     }
 }
