@@ -1,1 +1,234 @@
-//! stub
+//! The plugin: what a host loads, and its window.
+//!
+//! One instance owns one client. [`Jamulet`] is the audio half and runs on the host's threads;
+//! [`editor`] opens windows, [`app`] glues a window to the client, [`view`] draws. No panic leaves
+//! this room ([`guard`]).
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use nice_plug::prelude::*;
+
+pub mod app;
+pub mod diagnostics;
+pub mod editor;
+pub mod guard;
+pub mod html;
+pub mod params;
+#[cfg(feature = "standalone")]
+pub mod standalone;
+pub mod state;
+pub mod view;
+
+use self::editor::JamuletEditor;
+use self::guard::{Entry, Guard};
+use self::params::{JamuletParams, Levels};
+use self::state::{Project, SavedState};
+use crate::client::{self, Engine, Handle};
+
+/// What the audio half and the windows of one instance share.
+pub struct Instance {
+    /// Commands to the client; `None` if creating it failed.
+    pub handle: Option<Handle>,
+    /// Parameters.
+    pub params: Arc<JamuletParams>,
+    /// What the project saves besides parameters.
+    pub project: Arc<Project>,
+    /// Contains panics.
+    pub guard: Arc<Guard>,
+}
+
+/// The audio half of one instance.
+pub struct Jamulet {
+    instance: Arc<Instance>,
+    /// `None` if creating it failed: then the track passes through.
+    engine: Option<Engine>,
+    /// The engine panicked and is not touched again: the track passes through.
+    abandoned: bool,
+    /// Channels of the track, 1 or 2.
+    input_channels: usize,
+    /// The host renders faster than time passes, and nobody can play along with that.
+    offline: bool,
+    _registration: Option<diagnostics::Registration>,
+}
+
+impl Jamulet {
+    fn new(saved: SavedState, levels: Levels) -> Self {
+        let guard = Arc::new(Guard::from_env());
+        let create = || Some(client::create(saved.settings.clone()));
+        let (handle, engine) = guard.run(Entry::Create, || None, create).unzip();
+        let registration = handle.clone().map(diagnostics::register);
+        let project = Project::new(saved, handle.clone(), Arc::clone(&guard));
+        let params = JamuletParams::new(levels, Arc::clone(&project), handle.clone(), Arc::clone(&guard));
+        let instance = Instance { handle, params: Arc::new(params), project, guard };
+        Self {
+            instance: Arc::new(instance),
+            engine,
+            abandoned: false,
+            input_channels: 2,
+            offline: false,
+            _registration: registration,
+        }
+    }
+
+    /// Gives up an engine that panicked: it may be half changed. It is dropped with the instance, for
+    /// this may be the audio thread, and its client's thread must end before a host unloads us.
+    fn abandon_engine(&mut self) {
+        self.abandoned = true;
+        if let (Some(handle), Some(fault)) = (&self.instance.handle, self.instance.guard.fault()) {
+            handle.report_fault(fault);
+        }
+    }
+}
+
+impl Default for Jamulet {
+    fn default() -> Self {
+        #[cfg(feature = "standalone")]
+        if let Some(state) = standalone::initial_state() {
+            let levels = state.levels();
+            let app = Self::new(state.project, levels);
+            standalone::made(&app.instance);
+            return app;
+        }
+        Self::new(SavedState::default(), Levels::default())
+    }
+}
+
+impl Drop for Jamulet {
+    fn drop(&mut self) {
+        let engine = self.engine.take();
+        self.instance.guard.run(Entry::Drop, || (), || drop(engine));
+    }
+}
+
+const fn layout(inputs: u32, outputs: u32, name: &'static str) -> AudioIOLayout {
+    AudioIOLayout {
+        main_input_channels: NonZeroU32::new(inputs),
+        main_output_channels: NonZeroU32::new(outputs),
+        names: PortNames { layout: Some(name), ..PortNames::const_default() },
+        ..AudioIOLayout::const_default()
+    }
+}
+
+impl Plugin for Jamulet {
+    const NAME: &'static str = "Jamulet";
+    const VENDOR: &'static str = "Jamulet";
+    const URL: &'static str = env!("CARGO_PKG_REPOSITORY");
+    const EMAIL: &'static str = "";
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+    const AUDIO_IO_LAYOUTS: &'static [AudioIOLayout] =
+        &[layout(2, 2, "Stereo"), layout(1, 1, "Mono"), layout(1, 2, "Mono to stereo")];
+    const HARD_REALTIME_ONLY: bool = true;
+
+    type Editor = JamuletEditor;
+    type SysExMessage = ();
+    type BackgroundTask = ();
+
+    fn params(&self) -> Arc<dyn Params> {
+        self.instance.params.clone()
+    }
+
+    fn editor(&mut self, _executor: AsyncExecutor<Self>) -> Option<JamuletEditor> {
+        Some(JamuletEditor::new(Arc::clone(&self.instance)))
+    }
+
+    fn filter_state(state: &mut PluginState) {
+        // Opening a project or undoing an edit must neither send the room's sound to a server nor
+        // throw the player out of a session: joining and leaving is for the user and for automation.
+        state.params.remove("connect");
+    }
+
+    fn activate(
+        &mut self,
+        layout: &AudioIOLayout,
+        config: &BufferConfig,
+        _context: &mut impl ActivateContext<Self>,
+    ) -> bool {
+        self.input_channels = layout.main_input_channels.map_or(0, |channels| channels.get() as usize);
+        self.offline = config.process_mode == ProcessMode::Offline;
+        let Some(engine) = self.engine.as_mut().filter(|_| !self.abandoned) else { return true };
+        let mut prepare = || engine.prepare(f64::from(config.sample_rate), config.max_buffer_size as usize);
+        match self.instance.guard.run(Entry::Activate, || None, || Some(prepare())) {
+            // The host learns that we cannot work at this rate.
+            Some(prepared) => prepared.is_ok(),
+            None => {
+                self.abandon_engine();
+                true
+            }
+        }
+    }
+
+    fn reset(&mut self) {
+        let Some(engine) = self.engine.as_mut().filter(|_| !self.abandoned) else { return };
+        let reset = || {
+            engine.reset();
+            true
+        };
+        if !self.instance.guard.run(Entry::Reset, || false, reset) {
+            self.abandon_engine();
+        }
+    }
+
+    fn process(
+        &mut self,
+        buffer: &mut Buffer<'_>,
+        _aux: &mut AuxiliaryBuffers<'_>,
+        context: &mut impl ProcessContext<Self>,
+    ) -> ProcessStatus {
+        let io = buffer.as_slice();
+        let Some(engine) = self.engine.as_mut().filter(|_| !self.abandoned && !self.offline) else {
+            pass_through(io, self.input_channels);
+            return ProcessStatus::KeepAlive;
+        };
+        let controls = self.instance.params.levels().controls();
+        let mut entered = false;
+        let process = || {
+            entered = true;
+            engine.process(io, self.input_channels, &controls);
+            if context.plugin_api() == PluginApi::Standalone && engine.is_dry() {
+                // Here the track is a microphone, and its sound from a loudspeaker would be feedback.
+                io.iter_mut().for_each(|channel| channel.fill(0.0));
+            }
+            true
+        };
+        if !self.instance.guard.run(Entry::Process, || false, process) {
+            self.abandon_engine();
+            if entered {
+                // Half of the block may be replaced: nobody knows what is in it.
+                buffer.as_slice().iter_mut().for_each(|channel| channel.fill(0.0));
+            } else {
+                pass_through(buffer.as_slice(), self.input_channels);
+            }
+        }
+        // Others play on while our track is silent.
+        ProcessStatus::KeepAlive
+    }
+}
+
+/// The track's own sound: buffers are in place, so only a mono track on a stereo output needs work.
+fn pass_through(io: &mut [&mut [f32]], input_channels: usize) {
+    if let [left, right] = io
+        && input_channels == 1
+    {
+        right.copy_from_slice(left);
+    }
+}
+
+impl ClapPlugin for Jamulet {
+    const CLAP_ID: &'static str = "org.jamulet.jamulet";
+    const CLAP_DESCRIPTION: Option<&'static str> =
+        Some("Play with others over the internet: joins Jamulus sessions from a track");
+    const CLAP_MANUAL_URL: Option<&'static str> = None;
+    const CLAP_SUPPORT_URL: Option<&'static str> = None;
+    const CLAP_FEATURES: &'static [ClapFeature] =
+        &[ClapFeature::AudioEffect, ClapFeature::Utility, ClapFeature::Stereo, ClapFeature::Mono];
+}
+
+impl Vst3Plugin for Jamulet {
+    const VST3_CLASS_ID: [u8; 16] = *b"JamuletJamuletV1";
+    const VST3_SUBCATEGORIES: &'static [Vst3SubCategory] =
+        &[Vst3SubCategory::Fx, Vst3SubCategory::Network, Vst3SubCategory::Stereo];
+}
+
+nice_export_clap!(Jamulet);
+nice_export_vst3!(Jamulet);

@@ -1,1 +1,28 @@
-//! stub
+//! The server without `main`: a private session that stock Jamulus clients join.
+//!
+//! [`Core`] is the whole server without clock, socket or thread: datagrams and the time go in, datagrams
+//! and events come out, and a tick mixes. [`Server`] is the door around it: one thread that owns the core
+//! and the socket. What one client is and says lives in `channel`, its sound in `stream`.
+
+mod channel;
+mod chat;
+mod config;
+mod connless;
+mod core;
+mod driver;
+mod event;
+mod greeting;
+mod mixer;
+mod outbox;
+mod reachable;
+mod roster;
+mod stream;
+mod view;
+mod wall_time;
+
+pub use self::core::Core;
+pub use chat::WallTime;
+pub use config::Config;
+pub use driver::{Options, Server, ServerStats, StartError};
+pub use event::{Event, LeaveReason};
+pub use reachable::reachable_addresses;

@@ -14,7 +14,7 @@
 //!
 //! # How it settles
 //!
-//! The mean fill of the last second is compared with the target. When it is more than
+//! The mean fill of the last two seconds is compared with the target. When it is more than
 //! [`DROP_ABOVE`] over or [`INSERT_BELOW`] under it, one frame is left out or put in: a *slip*.
 //! Both limits together are wider than one frame, so a slip never provokes the opposite one.
 //!
@@ -39,7 +39,7 @@ const AUTO_MIN_FRAMES: u8 = 2;
 /// One frame is dropped when the mean fill is above the target by more than this, in frames.
 const DROP_ABOVE: f32 = 0.9;
 /// One frame is inserted when the mean fill is below the target by more than this, in frames.
-const INSERT_BELOW: f32 = 0.6;
+const INSERT_BELOW: f32 = 0.5;
 /// Likewise, while more than [`LATE_SHARE`] of the frames come late. With [`DROP_ABOVE`] this is
 /// still one whole frame wide.
 const INSERT_BELOW_WHEN_LATE: f32 = 0.1;
@@ -74,7 +74,7 @@ pub enum Slot<'a> {
     Missing,
     /// No stream is playing (none has begun, or it has ended): silence.
     Idle,
-    /// Slip: two frames whose sound must fit into one frame time.
+    /// Slip or jump: the sound must go from the first frame to the second within one frame time.
     Drop(&'a [u8], &'a [u8]),
     /// Slip: one frame time must be filled before the next frame, given if it is there already.
     Insert(Option<&'a [u8]>),
@@ -127,8 +127,16 @@ pub struct JitterBuffer {
     auto: bool,
     size: u8,
     burst: f32,
+    /// What was measured under other pulls says nothing: begin anew with the next one.
+    remeasure: bool,
     arrivals: Arrivals,
     slip: Option<Slip>,
+    /// Frames short of the target: gaps are not skipped but waited for, which costs nothing more.
+    short: u32,
+    /// Where the playhead stood before surplus was thrown away.
+    jumped_from: Option<i64>,
+    /// Frames arrive after a stall so long that no size would have helped: they say nothing.
+    stalled: bool,
     /// Gets since the start of playing.
     age: u32,
     until_check: u32,
@@ -172,8 +180,12 @@ impl JitterBuffer {
             auto: true,
             size: AUTO_START_FRAMES,
             burst: 1.0,
+            remeasure: false,
             arrivals: Arrivals::new(frame),
             slip: None,
+            short: 0,
+            jumped_from: None,
+            stalled: false,
             age: 0,
             until_check: 0,
             since_resize: 0,
@@ -212,7 +224,11 @@ impl JitterBuffer {
         if !self.mark_arrived(sequence) {
             return;
         }
-        self.arrivals.record(slack, self.pull, self.target());
+        let beyond_help = slack < -i64::from(MAX_BUFFER_FRAMES - self.size);
+        self.stalled = slack < 0 && (self.stalled || beyond_help);
+        if !self.stalled {
+            self.arrivals.record(slack, self.pull, self.target());
+        }
         if slack < 0 {
             self.count_late(sequence);
             return;
@@ -242,7 +258,15 @@ impl JitterBuffer {
             return Slot::Idle;
         }
         self.tick();
+        if let Some(from) = self.jumped_from.take()
+            && self.has(from)
+            && self.has(self.next)
+        {
+            return self.jump(from);
+        }
         match self.slip {
+            // Nothing plays yet.
+            _ if self.first.is_none() => {}
             Some(Slip::Insert) => return self.insert(),
             Some(Slip::Drop { patience }) => {
                 let following = self.next.wrapping_add(1);
@@ -255,7 +279,15 @@ impl JitterBuffer {
         }
         let sequence = self.next;
         self.next = sequence.wrapping_add(1);
-        if self.has(sequence) { self.play(sequence) } else { self.miss() }
+        if self.has(sequence) {
+            self.play(sequence)
+        } else if self.short > 0 && self.first.is_some() {
+            self.next = sequence;
+            self.short -= 1;
+            self.insert()
+        } else {
+            self.miss()
+        }
     }
 
     /// Sets the size, or lets it follow the network. A change is worked off by slips.
@@ -280,12 +312,15 @@ impl JitterBuffer {
 
     /// Tells how many frames the largest pull takes at once (it may be a mean such as 3.75 where
     /// 3 and 4 alternate; 1 or less means one at a time). The buffer becomes that much deeper, so
-    /// that what the size promises holds after the pull. A change beyond one frame starts anew.
+    /// that what the size promises holds after the pull. What is missing when it grows is concealed
+    /// once and skips nothing; surplus when it shrinks is thrown away.
     pub fn set_burst(&mut self, frames_per_pull: f32) {
         let burst = if frames_per_pull.is_finite() { frames_per_pull } else { 1.0 };
         let burst = burst.clamp(1.0, (self.capacity / 2) as f32);
-        if (burst - self.burst).abs() > 1.0 {
-            self.stop();
+        let growth = burst - self.burst;
+        if growth.abs() > 0.5 {
+            self.remeasure = true;
+            self.short += growth.max(0.0).ceil() as u32;
         }
         self.burst = burst;
     }
@@ -326,6 +361,9 @@ impl JitterBuffer {
 
     /// Starts the playhead, throws surplus away and decides about a slip.
     fn prepare_pull(&mut self) {
+        if std::mem::take(&mut self.remeasure) {
+            self.arrivals.clear();
+        }
         match self.state {
             State::Empty => {}
             State::Waiting => {
@@ -351,6 +389,8 @@ impl JitterBuffer {
         self.buffered = (0..depth).filter(|ahead| self.has(self.next.wrapping_add(*ahead))).count();
         self.arrivals.clear();
         self.slip = None;
+        self.short = 0;
+        self.stalled = false;
         self.age = 0;
         self.since_resize = 0;
         self.until_check = self.frames_in(QUICK_CHECK_MS);
@@ -359,6 +399,7 @@ impl JitterBuffer {
     fn skip_surplus(&mut self) {
         let (from, held) = (self.next, self.buffered);
         self.seek();
+        self.jumped_from = self.first.and(Some(from));
         let skipped = self.next.wrapping_sub(from).max(0) as u64;
         let thrown_away = held.saturating_sub(self.buffered) as u64;
         self.stats.overflow += thrown_away;
@@ -374,12 +415,14 @@ impl JitterBuffer {
         let starting = self.age < self.frames_in(START_MS);
         self.until_check = if starting { quick } else { self.frames_in(CHECK_MS) };
         let Some(recent) = self.arrivals.recent() else { return };
+        self.short = 0;
         let deviation = recent.mean_fill - self.target();
         let insert_below = if recent.late_share > LATE_SHARE { INSERT_BELOW_WHEN_LATE } else { INSERT_BELOW };
         if deviation > DROP_ABOVE {
             self.slip = Some(Slip::Drop { patience: self.frames_in(DROP_PATIENCE_MS) });
         } else if deviation < -insert_below {
             self.slip = Some(Slip::Insert);
+            self.short = (-deviation) as u32;
         }
         if deviation.abs() > FAR_OFF {
             self.until_check = quick;
@@ -400,7 +443,8 @@ impl JitterBuffer {
     fn grow(&mut self) {
         let Some(needed) = self.arrivals.needed_size(self.burst) else { return };
         if needed.frames > self.size {
-            self.size = needed.frames.min(MAX_BUFFER_FRAMES);
+            self.short = u32::from(needed.frames - self.size);
+            self.size = needed.frames;
             self.since_resize = 0;
             self.until_check = 0;
         }
@@ -424,14 +468,13 @@ impl JitterBuffer {
 
     fn miss(&mut self) -> Slot<'_> {
         self.starved += 1;
-        let playing = self.first.is_some();
         if self.starved > self.frames_in(STARVED_MS) + self.target().ceil() as u32 {
             // Nothing was lost after the last frame: the peer had stopped.
             self.stats.lost = self.stats.lost.saturating_sub(self.lost_at_the_end);
             self.stop();
             return Slot::Idle;
         }
-        if !playing {
+        if self.first.is_none() {
             return Slot::Idle;
         }
         self.stats.lost += 1;
@@ -452,12 +495,17 @@ impl JitterBuffer {
         Slot::Drop(self.frame_at(sequence), self.frame_at(following))
     }
 
+    /// Blends into the frame that the playhead has jumped to.
+    fn jump(&mut self, from: i64) -> Slot<'_> {
+        let sequence = self.next;
+        self.next = sequence.wrapping_add(1);
+        let _ = self.play(sequence);
+        Slot::Drop(self.frame_at(from), self.frame_at(sequence))
+    }
+
     fn insert(&mut self) -> Slot<'_> {
         self.slip = None;
         self.arrivals.shift(-1);
-        if self.first.is_none() {
-            return Slot::Idle;
-        }
         self.stats.slipped += 1;
         Slot::Insert(self.has(self.next).then(|| self.frame_at(self.next)))
     }
@@ -468,7 +516,7 @@ impl JitterBuffer {
             self.stats.lost = self.stats.lost.saturating_sub(1);
             self.lost_at_the_end = self.lost_at_the_end.saturating_sub(1);
         }
-        if self.auto {
+        if self.auto && !self.stalled {
             self.grow();
         }
     }
@@ -481,6 +529,7 @@ impl JitterBuffer {
         self.lost_at_the_end = 0;
         self.first = None;
         self.slip = None;
+        self.jumped_from = None;
         self.arrivals.clear();
         self.forget_arrived();
     }

@@ -61,7 +61,12 @@ pub(super) struct EngineLinks {
 }
 
 impl Engine {
-    pub(super) fn new(shared: Arc<Shared>, waker: Waker, links: EngineLinks, lifeline: Arc<Lifeline>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        waker: Waker,
+        links: EngineLinks,
+        lifeline: Arc<Lifeline>,
+    ) -> Self {
         const DEFAULT_RATE_HZ: f64 = WIRE_RATE_HZ as f64;
         const DEFAULT_BLOCK: usize = 512;
         let rate = Rate::new(DEFAULT_RATE_HZ, DEFAULT_BLOCK).expect("48 kHz needs no resampling");
@@ -118,7 +123,7 @@ impl Engine {
             let piece = start..frames.min(start + self.rate.max_block);
             start = piece.end;
             self.levels.aim(controls, self.receiving);
-            if self.stream.is_none() && self.levels.is_dry() {
+            if self.is_dry() {
                 copy_to_all(io, input_channels, piece);
                 continue;
             }
@@ -133,6 +138,11 @@ impl Engine {
         if pushed {
             self.waker.wake();
         }
+    }
+
+    /// Whether the last block was the track's own sound, unchanged.
+    pub fn is_dry(&self) -> bool {
+        self.stream.is_none() && self.levels.is_dry()
     }
 
     /// Takes the newest stream, and gives back what is no longer in use.
@@ -167,7 +177,8 @@ impl Engine {
     /// Moves what has arrived into the jitter buffer.
     fn receive_frames(&mut self) {
         while let Ok(frame) = self.links.downlink.pop() {
-            if let Some(stream) = self.stream.as_mut().filter(|stream| stream.generation == frame.generation) {
+            if let Some(stream) = self.stream.as_mut().filter(|stream| stream.generation == frame.generation)
+            {
                 stream.playout.put(frame.sequence, frame.bytes.as_slice());
             }
         }
@@ -216,7 +227,7 @@ impl Engine {
         }
         // Without a stream the ring may run dry: silence, under a fade that has begun.
         let filled = self.rate.host_in.pop_into(&mut self.rate.scratch);
-        self.rate.scratch[2 * filled..].fill(0.0);
+        self.rate.scratch[filled..].fill(0.0);
     }
 }
 

@@ -12,7 +12,7 @@ use super::stream::{DownlinkFrame, FrameBytes, Stream, UplinkFrame, silent_frame
 use crate::audio::{CodecError, CounterUnwrapper};
 use crate::protocol::PacketLayout;
 use crate::session::{ClientConfig, ClientSession};
-use crate::units::{MAX_FRAME_BYTES, StreamFormat, Time};
+use crate::units::{FrameSize, MAX_FRAME_BYTES, StreamFormat, Time};
 
 /// After this long without a frame from the engine (or three of its blocks, when that is longer) silence is sent.
 const ENGINE_PATIENCE: Duration = Duration::from_millis(100);
@@ -37,9 +37,7 @@ pub(super) struct Jam {
     /// Sound stops for good: the user is leaving.
     leaving: bool,
     counter: u8,
-    unwrapper: CounterUnwrapper,
-    /// Numbers frames that carry no counter.
-    uncounted: i64,
+    numbering: Numbering,
 }
 
 /// Packets both ways since the connection began.
@@ -78,8 +76,7 @@ impl Jam {
             queue: VecDeque::with_capacity(MAX_QUEUED_FRAMES),
             leaving: false,
             counter: 0,
-            unwrapper: CounterUnwrapper::new(format.frame),
-            uncounted: 0,
+            numbering: Numbering::new(format.frame),
         };
         Ok((jam, stream))
     }
@@ -114,7 +111,7 @@ impl Jam {
         self.silence_clock = SilenceClock::from(now);
         self.generation = next_generation;
         self.format = format;
-        self.unwrapper = CounterUnwrapper::new(format.frame);
+        self.numbering = Numbering::new(format.frame);
         self.queue.clear();
         Ok(Some(stream))
     }
@@ -133,13 +130,7 @@ impl Jam {
         let layout = self.session.audio_layout();
         let Some(frames) = layout.frames(packet).filter(|_| layout.format == self.format) else { return };
         for (frame, counter) in frames {
-            let sequence = match counter {
-                Some(counter) => self.unwrapper.unwrap(now, counter),
-                None => {
-                    self.uncounted += 1;
-                    self.uncounted
-                }
-            };
+            let sequence = self.numbering.number(now, counter);
             if let Some(bytes) = FrameBytes::copy_of(frame).filter(|_| !engine_sleeps) {
                 // A full ring means that the host has stalled: what it missed is concealed when it comes back.
                 let _ = downlink.push(DownlinkFrame { generation: self.generation, sequence, bytes });
@@ -163,13 +154,18 @@ impl Jam {
 
     /// When to call [`Self::handle_timeout`] and [`Self::drain_transmits`] next.
     pub(super) fn poll_timeout(&self) -> Option<Time> {
-        let sound = (!self.leaving)
-            .then(|| self.queue.front().map_or(self.silence_clock.due(), |(due, _)| *due));
+        let sound =
+            (!self.leaving).then(|| self.queue.front().map_or(self.silence_clock.due(), |(due, _)| *due));
         sound.into_iter().chain(self.session.poll_timeout()).min()
     }
 
     /// Hands every datagram that is due to `send`: sound first, then messages.
-    pub(super) fn drain_transmits(&mut self, now: Time, shared: &Shared, send: &mut dyn FnMut(SocketAddr, &[u8])) {
+    pub(super) fn drain_transmits(
+        &mut self,
+        now: Time,
+        shared: &Shared,
+        send: &mut dyn FnMut(SocketAddr, &[u8]),
+    ) {
         if !self.leaving {
             self.send_due_frames(now, shared, send);
             self.send_silence(now, send);
@@ -217,6 +213,30 @@ impl Jam {
         self.counts.sent_bytes += length as u64;
         send(self.server, &packet[..length]);
         self.session.audio_sent(now);
+    }
+}
+
+/// Numbers what arrives. The first frames of a session carry no counter; the numbers go on where it begins.
+struct Numbering {
+    unwrapper: CounterUnwrapper,
+    /// Of the last frame without counter.
+    uncounted: i64,
+    /// From the counter's own numbers to ours.
+    offset: Option<i64>,
+}
+
+impl Numbering {
+    fn new(frame: FrameSize) -> Self {
+        Self { unwrapper: CounterUnwrapper::new(frame), uncounted: 0, offset: None }
+    }
+
+    fn number(&mut self, now: Time, counter: Option<u8>) -> i64 {
+        let Some(counter) = counter else {
+            self.uncounted += 1;
+            return self.uncounted;
+        };
+        let counted = self.unwrapper.unwrap(now, counter);
+        counted + *self.offset.get_or_insert(self.uncounted + 1 - counted)
     }
 }
 

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use crate::units::{Time, WIRE_RATE_HZ};
 
-/// The largest age is remembered for one to two of these.
-const WINDOW: Duration = Duration::from_secs(2);
+/// The largest age is remembered for one to two of these. A host that varies its blocks must not surprise us
+/// often; for the others it makes no difference.
+const WINDOW: Duration = Duration::from_secs(10);
 
 /// Schedule of the uplink.
 #[derive(Default)]

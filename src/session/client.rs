@@ -211,7 +211,12 @@ impl ClientSession {
 
     /// Takes a datagram. Returns an audio packet from our server that has the size of
     /// [`Self::audio_layout`] as it is *after* this call. Whatever comes from elsewhere is ignored.
-    pub fn handle_datagram<'a>(&mut self, now: Time, from: SocketAddr, datagram: &'a [u8]) -> Option<&'a [u8]> {
+    pub fn handle_datagram<'a>(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        datagram: &'a [u8],
+    ) -> Option<&'a [u8]> {
         // Neither an IPv6 flow label nor a scope tells servers apart, so they are not compared.
         let is_server = (from.ip(), from.port()) == (self.config.server.ip(), self.config.server.port());
         if !is_server || datagram.is_empty() {
@@ -328,8 +333,8 @@ impl ClientSession {
     /// Says something to everyone: plain text, cut to [`MAX_CHAT_INPUT_UNITS`]. Blank text and text
     /// before the session is under way are not sent.
     pub fn chat(&mut self, now: Time, text: &str) {
-        let text = cut_to_utf16(text.trim(), MAX_CHAT_INPUT_UNITS);
-        if !text.is_empty() {
+        let text = cut_to_utf16(text, MAX_CHAT_INPUT_UNITS);
+        if !text.trim().is_empty() {
             self.send(now, &Message::ChatText(text.to_owned()));
         }
     }
@@ -428,10 +433,10 @@ impl ClientSession {
                     self.send_properties(now);
                 }
             }
-            Message::JitterBufferSize(JitterBufferSize::Frames(frames)) => {
-                if self.config.server_buffer == BufferSize::Auto {
-                    self.events.push_back(ClientEvent::ServerBuffer(frames));
-                }
+            Message::JitterBufferSize(JitterBufferSize::Frames(frames))
+                if self.config.server_buffer == BufferSize::Auto =>
+            {
+                self.events.push_back(ClientEvent::ServerBuffer(frames));
             }
             Message::ChatText(text) => self.events.push_back(match text.strip_prefix(WELCOME_PREFIX) {
                 Some(welcome) => ClientEvent::Welcome(welcome.to_owned()),
@@ -442,7 +447,7 @@ impl ClientSession {
             Message::MuteStateChanged { channel, muted } => {
                 self.events.push_back(ClientEvent::MuteChanged { channel, muted });
             }
-            // The rest is what clients send, or obsolete.
+            // The rest is what clients send, obsolete, or no news to who has set the buffer.
             _ => {}
         }
     }

@@ -80,7 +80,8 @@ impl Connection {
     /// place). It leaves at once if nothing else is in flight.
     pub fn send(&mut self, now: Time, message: &Message) {
         let subject = Subject::of(message);
-        let waiting = self.queue.iter_mut().find(|waiting| subject.is_some() && Subject::of(waiting) == subject);
+        let waiting =
+            self.queue.iter_mut().find(|waiting| subject.is_some() && Subject::of(waiting) == subject);
         if let Some(waiting) = waiting {
             *waiting = message.clone();
         } else if subject.is_none() && self.queued_chats() == MAX_QUEUED_CHATS {
@@ -242,7 +243,14 @@ impl Connection {
         }
     }
 
-    fn launch(&mut self, now: Time, message: Message, id: u16, body: &[u8], further_parts: VecDeque<Vec<u8>>) {
+    fn launch(
+        &mut self,
+        now: Time,
+        message: Message,
+        id: u16,
+        body: &[u8],
+        further_parts: VecDeque<Vec<u8>>,
+    ) {
         let counter = self.next_counter;
         self.next_counter = counter.wrapping_add(1);
         let mut datagram = Vec::new();

@@ -57,9 +57,7 @@ impl Processed {
     }
 
     fn is_original_of(&self, new: &Self) -> bool {
-        self.same_number(new)
-            && self.fingerprint == new.fingerprint
-            && new.at.since(self.at) <= LATEST_COPY
+        self.same_number(new) && self.fingerprint == new.fingerprint && new.at.since(self.at) <= LATEST_COPY
     }
 }
 

@@ -12,7 +12,7 @@ use jamulet_testkit::netem::{LinkConfig, Path, SplitMix64, earliest};
 const START: Time = Time::ZERO;
 const MICRO: Duration = Duration::from_micros(1);
 
-pub fn chat(text: &str) -> Message {
+pub(crate) fn chat(text: &str) -> Message {
     Message::ChatText(text.to_owned())
 }
 
@@ -121,13 +121,19 @@ fn a_resend_is_acknowledged_again_and_not_processed_again() {
         assert_eq!(sent(&mut connection), [(ACK_ID, 9, ack_body(18).to_vec())]);
     }
     let next = Frame { counter: 10, ..frame };
-    assert_eq!(connection.handle_frame(START, &next), Some(chat("hello")), "another counter, another message");
+    assert_eq!(
+        connection.handle_frame(START, &next),
+        Some(chat("hello")),
+        "another counter, another message"
+    );
 }
 
 #[test]
 fn unknown_and_malformed_messages_are_acknowledged_and_ignored() {
     let mut connection = Connection::new(START);
-    for (counter, (id, body)) in [(999, &[][..]), (4000, &[1, 2]), (20, &[1]), (32, &[])].into_iter().enumerate() {
+    for (counter, (id, body)) in
+        [(999, &[][..]), (4000, &[1, 2]), (20, &[1]), (32, &[])].into_iter().enumerate()
+    {
         let frame = Frame { id, counter: counter as u8, body };
         assert_eq!(connection.handle_frame(START, &frame), None);
         assert_eq!(sent(&mut connection), [(ACK_ID, counter as u8, ack_body(id).to_vec())]);
@@ -312,11 +318,13 @@ fn exchange(config: LinkConfig, seed: u64) {
         }
         let [a, b] = &mut ends;
         std::iter::from_fn(|| a.connection.poll_transmit()).for_each(|datagram| path.up.send(now, datagram));
-        std::iter::from_fn(|| b.connection.poll_transmit()).for_each(|datagram| path.down.send(now, datagram));
+        std::iter::from_fn(|| b.connection.poll_transmit())
+            .for_each(|datagram| path.down.send(now, datagram));
         if ends.iter().all(End::is_done) && path.up.in_transit() + path.down.in_transit() == 0 {
             break;
         }
-        let deadlines = [ends[0].connection.poll_timeout(), ends[1].connection.poll_timeout(), path.poll_timeout()];
+        let deadlines =
+            [ends[0].connection.poll_timeout(), ends[1].connection.poll_timeout(), path.poll_timeout()];
         now = earliest(deadlines).expect("something is always due until all is delivered").max(now);
         assert!(now < START + Duration::from_secs(3600), "stuck: {config:?} seed {seed}");
         let [a, b] = &mut ends;

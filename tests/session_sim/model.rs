@@ -13,21 +13,21 @@ use jamulet::units::{
 };
 use jamulet_testkit::netem::{LinkConfig, Path, earliest};
 
-pub const SERVER: SocketAddr =
+pub(crate) const SERVER: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 22124);
 /// The model's only slot.
-pub const CHANNEL: ChannelId = ChannelId(5);
+pub(crate) const CHANNEL: ChannelId = ChannelId(5);
 
-pub fn info(name: &str) -> ChannelInfo {
+pub(crate) fn info(name: &str) -> ChannelInfo {
     ChannelInfo { name: name.to_owned(), city: "Berlin".to_owned(), ..ChannelInfo::default() }
 }
 
-pub fn stereo_normal() -> PacketLayout {
+pub(crate) fn stereo_normal() -> PacketLayout {
     let format = StreamFormat::stock(FrameSize::Samples128, Layout::Stereo, Quality::Normal);
     PacketLayout { format, block_factor: 1, counter: true }
 }
 
-pub fn config() -> ClientConfig {
+pub(crate) fn config() -> ClientConfig {
     ClientConfig {
         server: SERVER,
         info: info("Alice"),
@@ -37,7 +37,7 @@ pub fn config() -> ClientConfig {
 }
 
 /// A server with one slot that does what `docs/PROTOCOL.md` §2 says stock servers do.
-pub struct ModelServer {
+pub(crate) struct ModelServer {
     pub version: &'static str,
     pub offers_raw: bool,
     pub is_full: bool,
@@ -48,7 +48,7 @@ pub struct ModelServer {
 }
 
 /// What the server knows of its client.
-pub struct Slot {
+pub(crate) struct Slot {
     pub connection: Connection,
     pub layout: Option<PacketLayout>,
     pub info: Option<ChannelInfo>,
@@ -60,7 +60,7 @@ pub struct Slot {
 }
 
 impl ModelServer {
-    pub fn new(version: &'static str) -> Self {
+    pub(crate) fn new(version: &'static str) -> Self {
         Self {
             version,
             offers_raw: true,
@@ -72,7 +72,7 @@ impl ModelServer {
         }
     }
 
-    pub fn handle_datagram(&mut self, now: Time, datagram: &[u8]) {
+    pub(crate) fn handle_datagram(&mut self, now: Time, datagram: &[u8]) {
         if self.is_off {
             return;
         }
@@ -143,7 +143,7 @@ impl ModelServer {
     }
 
     /// One frame's time has passed: everyone who is set up gets a packet.
-    pub fn tick(&mut self, now: Time) {
+    pub(crate) fn tick(&mut self, now: Time) {
         if let Some(slot) = &mut self.slot {
             if now >= slot.alive + CONNECTION_TIMEOUT {
                 self.slot = None;
@@ -156,7 +156,7 @@ impl ModelServer {
         }
     }
 
-    pub fn drain(&mut self) -> Vec<Vec<u8>> {
+    pub(crate) fn drain(&mut self) -> Vec<Vec<u8>> {
         let mut all = std::mem::take(&mut self.transmits);
         if let Some(slot) = &mut self.slot {
             all.extend(std::iter::from_fn(|| slot.connection.poll_transmit()));
@@ -165,7 +165,7 @@ impl ModelServer {
     }
 
     /// The process is killed and started again.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.slot = None;
         self.transmits.clear();
     }
@@ -178,11 +178,9 @@ impl Slot {
             Message::TransportProperties(properties) => {
                 self.layout = Some(properties.layout().expect("clients ask for what exists"));
             }
-            Message::ChannelInfo(info) => {
-                if self.info.as_ref() != Some(&info) {
-                    self.info = Some(info);
-                    self.connection.send(now, &self.client_list());
-                }
+            Message::ChannelInfo(info) if self.info.as_ref() != Some(&info) => {
+                self.info = Some(info);
+                self.connection.send(now, &self.client_list());
             }
             Message::RequestClientList => self.connection.send(now, &self.client_list()),
             Message::JitterBufferSize(size) => self.buffer = Some(size),
@@ -201,7 +199,7 @@ impl Slot {
 }
 
 /// A client, a server and the network between them, on one clock.
-pub struct World {
+pub(crate) struct World {
     pub now: Time,
     pub client: ClientSession,
     pub server: ModelServer,
@@ -216,10 +214,10 @@ pub struct World {
 }
 
 /// The model's frame time; 128 samples, rounded to whole microseconds.
-pub const TICK: Duration = FrameSize::Samples128.duration();
+pub(crate) const TICK: Duration = FrameSize::Samples128.duration();
 
 impl World {
-    pub fn new(config: ClientConfig, server: ModelServer, link: LinkConfig, seed: u64) -> Self {
+    pub(crate) fn new(config: ClientConfig, server: ModelServer, link: LinkConfig, seed: u64) -> Self {
         // Not at the clock's start, so that nothing works only there.
         let now = Time::from_micros(987_654_321);
         Self {
@@ -235,7 +233,7 @@ impl World {
     }
 
     /// Runs until `is_reached`, at most for `limit`; says whether it was.
-    pub fn run_until(&mut self, limit: Duration, is_reached: impl Fn(&Self) -> bool) -> bool {
+    pub(crate) fn run_until(&mut self, limit: Duration, is_reached: impl Fn(&Self) -> bool) -> bool {
         let end = self.now + limit;
         while !is_reached(self) {
             let next = earliest([Some(self.next_tick), self.client.poll_timeout(), self.path.poll_timeout()]);
@@ -250,7 +248,7 @@ impl World {
         true
     }
 
-    pub fn run_for(&mut self, duration: Duration) {
+    pub(crate) fn run_for(&mut self, duration: Duration) {
         self.run_until(duration, |_| false);
     }
 
@@ -290,21 +288,25 @@ impl World {
         }
     }
 
-    pub fn saw(&self, event: &ClientEvent) -> bool {
+    pub(crate) fn saw(&self, event: &ClientEvent) -> bool {
         self.count(event) > 0
     }
 
-    pub fn count(&self, event: &ClientEvent) -> usize {
+    pub(crate) fn count(&self, event: &ClientEvent) -> usize {
         self.events.iter().filter(|(_, seen)| seen == event).count()
     }
 
-    pub fn slot(&self) -> &Slot {
+    pub(crate) fn slot(&self) -> &Slot {
         self.server.slot.as_ref().expect("the client has a slot")
     }
 
     /// Whether audio flows both ways in the layout that the client wants now.
-    pub fn is_settled(&self, wanted: PacketLayout) -> bool {
+    pub(crate) fn is_settled(&self, wanted: PacketLayout) -> bool {
         self.client.audio_layout() == wanted
-            && self.server.slot.as_ref().is_some_and(|slot| slot.layout == Some(wanted) && slot.info.is_some())
+            && self
+                .server
+                .slot
+                .as_ref()
+                .is_some_and(|slot| slot.layout == Some(wanted) && slot.info.is_some())
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jamulet::units::Time;
 
 /// One UDP datagram of a capture.
-pub struct Captured {
+pub(crate) struct Captured {
     /// Since the capture's first packet.
     pub at: Time,
     /// Source port.
@@ -17,7 +17,7 @@ pub struct Captured {
 }
 
 /// All UDP datagrams of `tests/data/captures/NAME.pcap`, in order.
-pub fn read(name: &str) -> Vec<Captured> {
+pub(crate) fn read(name: &str) -> Vec<Captured> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/captures").join(name);
     let file = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let (header, mut rest) = file.split_at(24);
@@ -30,7 +30,12 @@ pub fn read(name: &str) -> Vec<Captured> {
         let (packet, after) = rest[16..].split_at(le32(rest, 8) as usize);
         rest = after;
         let first = *first.get_or_insert(micros);
-        all.extend(udp(packet).map(|(from, to, bytes)| Captured { at: Time::from_micros(micros - first), from, to, bytes }));
+        all.extend(udp(packet).map(|(from, to, bytes)| Captured {
+            at: Time::from_micros(micros - first),
+            from,
+            to,
+            bytes,
+        }));
     }
     all
 }

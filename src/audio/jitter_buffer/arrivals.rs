@@ -3,29 +3,30 @@
 //! Slips move the playhead, so slack as seen from it is not comparable across a slip. Everything
 //! here is kept relative to a playhead that never slipped (*nominal*): `nominal = slack + shift`.
 
-use crate::units::FrameSize;
+use super::AUTO_MIN_FRAMES;
+use crate::units::{FrameSize, MAX_BUFFER_FRAMES};
 
 /// The past is kept in slices of this length.
 const SLICE_MS: u32 = 250;
 /// Slices kept: 15 s.
 const SLICES: usize = 60;
-/// Slices that settling looks at, beside the one that is being filled: 1 s.
-const RECENT_SLICES: usize = 4;
+/// Slices that settling looks at, beside the one that is being filled: 2 s.
+const RECENT_SLICES: usize = 8;
 /// Bins of the histogram of nominal slack, one frame each; the ends also hold what lies beyond.
 const BINS: usize = 64;
 /// Bin of a frame that has slack 0 when the history starts: 32 frames late are still told apart.
 const ZERO_BIN: i64 = 32;
 /// The histogram moves along when slips have moved slack 0 this far from [`ZERO_BIN`].
 const MAX_SHIFT: i64 = 8;
-/// Frames further from the target than this count as this far, so that one long stall does not
-/// move the mean of a second.
+/// Frames that come later than this before the target count as this late, so that one long stall
+/// does not move the mean of two seconds. (Nothing makes single frames come early.)
 const OUTLIER_FRAMES: f32 = 2.0;
 /// Fewer frames than this say nothing.
 const MIN_FRAMES: u32 = 8;
 /// Share of the frames that arrive that may be late with the automatic size, as frames per 10 000.
 const LATE_BUDGET: u32 = 5;
 /// The fill may settle this far below the target (`INSERT_BELOW`) without making frames late.
-const SETTLING_MARGIN: f32 = 0.6;
+const SETTLING_MARGIN: f32 = 0.5;
 /// Extra that must be to spare before the size shrinks, in frames, so that it does not flap.
 const SHRINK_MARGIN: f32 = 0.25;
 
@@ -48,7 +49,7 @@ pub(super) struct Arrivals {
     shift: i64,
 }
 
-/// The last second.
+/// The last two seconds.
 pub(super) struct Recent {
     /// Mean number of frames in hand before a pull.
     pub(super) mean_fill: f32,
@@ -82,9 +83,8 @@ impl Arrivals {
         // Between two pulls of b frames, b frames arrive evenly while the playhead stands still,
         // already b ahead. Their mean slack is therefore (b + 1) / 2 below the fill before a pull.
         let pull = pull.max(1);
-        let (middle, spread) = (2.0 * target, 2.0 * OUTLIER_FRAMES + pull as f32);
-        let fill = (2 * slack + i64::from(pull) + 1)
-            .clamp((middle - spread).floor() as i64, (middle + spread).ceil() as i64);
+        let least = 2.0 * (target - OUTLIER_FRAMES) - pull as f32;
+        let fill = (2 * slack + i64::from(pull) + 1).max(least.floor() as i64);
         let slice = &mut self.slices[self.current];
         slice.frames += 1;
         slice.late += u32::from(slack < 0);
@@ -120,7 +120,7 @@ impl Arrivals {
         }
     }
 
-    /// The last second, if it says anything.
+    /// The last two seconds, if it says anything.
     pub(super) fn recent(&self) -> Option<Recent> {
         let mut sum = Slice::default();
         for back in 0..=RECENT_SLICES {
@@ -153,7 +153,8 @@ impl Arrivals {
         // A playhead at the earliest frame that must be in time has slack 0 for it.
         let depth = mean(&sum) as f32 - (earliest as i64 - ZERO_BIN) as f32;
         let size = depth + SETTLING_MARGIN + 1.0 - burst;
-        let whole = |size: f32| size.ceil().clamp(2.0, 20.0) as u8;
+        let whole =
+            |size: f32| size.ceil().clamp(f32::from(AUTO_MIN_FRAMES), f32::from(MAX_BUFFER_FRAMES)) as u8;
         Some(Needed { frames: whole(size), surely: whole(size + SHRINK_MARGIN) })
     }
 

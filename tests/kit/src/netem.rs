@@ -66,13 +66,8 @@ pub struct LinkConfig {
 
 impl LinkConfig {
     /// Nothing gets through.
-    pub const DEAD: Self = Self {
-        delay: Duration::ZERO,
-        jitter: Duration::ZERO,
-        loss: 1.0,
-        duplication: 0.0,
-        reordering: 0.0,
-    };
+    pub const DEAD: Self =
+        Self { delay: Duration::ZERO, jitter: Duration::ZERO, loss: 1.0, duplication: 0.0, reordering: 0.0 };
 }
 
 /// What has happened on a link.
@@ -259,13 +254,7 @@ mod tests {
 
     #[test]
     fn the_seed_decides_everything() {
-        let config = LinkConfig {
-            delay: MS,
-            jitter: 20 * MS,
-            loss: 0.1,
-            duplication: 0.1,
-            reordering: 0.5,
-        };
+        let config = LinkConfig { delay: MS, jitter: 20 * MS, loss: 0.1, duplication: 0.1, reordering: 0.5 };
         assert_eq!(run(config, 4, 1000), run(config, 4, 1000));
         assert_ne!(run(config, 4, 1000), run(config, 5, 1000));
     }

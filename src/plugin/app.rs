@@ -1,0 +1,188 @@
+//! Glues one open window to the instance: picture in, actions out.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use nice_plug::context::gui::GuiContext;
+use nice_plug::prelude::*;
+use nice_plug_egui::{Frame, NiceEguiApp, baseview};
+
+use super::Instance;
+use super::editor::Link;
+use super::guard::Entry;
+use super::view::{Action, Level, Model, View};
+use crate::client::{ConnectionState, MeterReading, Snapshot};
+
+/// Time between frames while something moves.
+const FRAME_MOVING: Duration = Duration::from_millis(33);
+/// Time between frames in silence.
+const FRAME_STILL: Duration = Duration::from_millis(500);
+
+/// The drawing side of one window.
+pub struct App {
+    instance: Arc<Instance>,
+    link: Arc<Link>,
+    gui: Option<GuiContext>,
+    view: View,
+    /// The view panicked: only the reason is shown from now on.
+    broken: bool,
+    /// Whether the last frame was connected, to notice a success.
+    was_connected: bool,
+}
+
+impl App {
+    /// The app of a window that is about to open.
+    pub fn new(instance: Arc<Instance>, link: Arc<Link>) -> Self {
+        let view = View::new(&instance.project.saved());
+        Self { instance, link, gui: None, view, broken: false, was_connected: false }
+    }
+
+    fn draw(&mut self, ui: &mut egui::Ui) {
+        while let Some(key) = self.link.keys.pop() {
+            ui.input_mut(|input| input.events.push(key));
+        }
+        let instance = Arc::clone(&self.instance);
+        let handle = instance.handle.as_ref();
+        let snapshot = handle.map_or_else(Arc::<Snapshot>::default, |handle| handle.snapshot());
+        self.remember_success(&snapshot);
+        let model = Model {
+            snapshot: &snapshot,
+            saved: &instance.project.saved(),
+            levels: instance.params.levels(),
+            meters: handle.map_or_else(MeterReading::default, |handle| handle.take_meters()),
+            fault: instance.guard.fault().or(snapshot.fault.as_deref()),
+        };
+        let drawn = self.view.ui(ui, &model);
+        self.link.wants_keys.store(ui.ctx().egui_wants_keyboard_input(), Ordering::Relaxed);
+        ui.ctx().request_repaint_after(if drawn.moving { FRAME_MOVING } else { FRAME_STILL });
+        for action in drawn.actions {
+            self.act(ui.ctx(), action);
+        }
+    }
+
+    /// A server that let us in belongs to the recents.
+    fn remember_success(&mut self, snapshot: &Snapshot) {
+        let connected = matches!(snapshot.state, ConnectionState::Connected { .. });
+        if connected && !self.was_connected && !snapshot.address.is_empty() {
+            self.instance.project.change(|saved| saved.remember(&snapshot.address));
+        }
+        self.was_connected = connected;
+    }
+
+    fn act(&mut self, ctx: &egui::Context, action: Action) {
+        let Instance { handle, params, project, .. } = &*self.instance;
+        let Some(handle) = handle else { return };
+        match action {
+            Action::Join(address) => {
+                project.change(|saved| saved.address.clone_from(&address));
+                handle.connect(&address);
+                self.mirror(&params.connect, true);
+            }
+            Action::Leave => {
+                handle.disconnect();
+                self.mirror(&params.connect, false);
+            }
+            Action::Forget(address) => {
+                project.change(|saved| saved.recents.retain(|known| *known != address));
+            }
+            Action::Say(text) => handle.chat(&text),
+            Action::AcceptLicence => handle.accept_licence(),
+            Action::Settings(settings) => project.change(|saved| saved.settings = settings),
+            Action::BeginLevel(level) => self.gui.iter().for_each(|gui| {
+                gui.param_setter().begin_set_parameter(self.level(level));
+            }),
+            Action::SetLevel(level, db) => self.gui.iter().for_each(|gui| {
+                gui.param_setter().set_parameter(self.level(level), db);
+            }),
+            Action::EndLevel(level) => self.gui.iter().for_each(|gui| {
+                gui.param_setter().end_set_parameter(self.level(level));
+            }),
+            Action::MuteMe(mute) => self.mirror(&params.mute_me, mute),
+            Action::Zoom(zoom) => ctx.set_zoom_factor(zoom),
+        }
+    }
+
+    fn level(&self, level: Level) -> &FloatParam {
+        match level {
+            Level::Send => &self.instance.params.send,
+            Level::Return => &self.instance.params.receive,
+            Level::Dry => &self.instance.params.dry,
+        }
+    }
+
+    /// Shows the host what the window has done: the parameter follows the button.
+    fn mirror(&self, param: &BoolParam, value: bool) {
+        let Some(gui) = &self.gui else { return };
+        let setter = gui.param_setter();
+        setter.begin_set_parameter(param);
+        setter.set_parameter(param, value);
+        setter.end_set_parameter(param);
+    }
+}
+
+impl NiceEguiApp for App {
+    fn build(
+        &mut self,
+        egui_ctx: egui::Context,
+        nice_gui_ctx: GuiContext,
+        _frame: &mut Frame,
+    ) -> Result<(), baseview::HandlerError> {
+        #[cfg(feature = "standalone")]
+        if nice_gui_ctx.plugin_api() == PluginApi::Standalone {
+            super::standalone::catch_signals();
+        }
+        self.gui = Some(nice_gui_ctx);
+        let instance = Arc::clone(&self.instance);
+        let build = || {
+            super::view::theme::apply(&egui_ctx);
+            if let Some(handle) = &self.instance.handle {
+                let repaint = self.link.repaint.clone();
+                handle.set_notify(Some(Box::new(move || repaint.request_repaint())));
+            }
+        };
+        instance.guard.run(Entry::Window, || (), build);
+        Ok(())
+    }
+
+    fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut Frame) {
+        if !self.link.open.load(Ordering::Acquire) {
+            return;
+        }
+        #[cfg(feature = "standalone")]
+        if super::standalone::quit_requested() {
+            ui.ctx().send_viewport_cmd(egui::ViewportCommand::Close);
+        }
+        let instance = Arc::clone(&self.instance);
+        if !self.broken {
+            let draw = || {
+                self.draw(ui);
+                false
+            };
+            self.broken = instance.guard.run(Entry::Window, || true, draw);
+        }
+        if self.broken {
+            let fault = instance.guard.fault().unwrap_or_default();
+            instance.guard.run(Entry::Window, || (), || super::view::paint_fault(ui, fault));
+        }
+    }
+
+    fn resized(&mut self, new_size: baseview::WindowSize) {
+        let instance = Arc::clone(&self.instance);
+        let resized = || {
+            let zoom = instance.project.saved().window.zoom;
+            self.link.set_scale(new_size.scale_factor / f64::from(zoom));
+            instance.project.set_window(|window| {
+                window.width = new_size.logical.width as f32;
+                window.height = new_size.logical.height as f32;
+            });
+        };
+        instance.guard.run(Entry::Window, || (), resized);
+    }
+
+    fn zoom_factor_changed(&mut self, zoom_factor: f32) {
+        let instance = Arc::clone(&self.instance);
+        let changed = || instance.project.set_window(|window| window.zoom = zoom_factor);
+        instance.guard.run(Entry::Window, || (), changed);
+    }
+}

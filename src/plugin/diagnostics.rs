@@ -1,0 +1,114 @@
+//! A look inside for the demo and the tests, which otherwise see only what a host sees.
+//!
+//! Two C functions in the plugin's library, no part of any plugin API: no host calls them.
+
+use std::ffi::c_char;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "main threads create and drop instances, and tests ask; never the audio thread"
+)]
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use super::html;
+use crate::client::{ConnectionState, Handle, Snapshot};
+
+/// The living instances of this library, in order of creation.
+#[expect(clippy::disallowed_types, reason = "see above")]
+static INSTANCES: Mutex<Vec<(u64, Handle)>> = Mutex::new(Vec::new());
+
+/// Keeps an instance in the list; dropping it takes the instance off.
+pub struct Registration(u64);
+
+/// Puts an instance on the list.
+pub fn register(handle: Handle) -> Registration {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    INSTANCES.lock().push((number, handle));
+    Registration(number)
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut instances = INSTANCES.lock();
+        let found = instances.iter().position(|(number, _)| *number == self.0);
+        let handle = found.map(|index| instances.remove(index));
+        // The last handle waits for the network thread: not while the list is locked.
+        drop(instances);
+        drop(handle);
+    }
+}
+
+/// Tells about the `index`-th living instance, in order of creation: writes at most `capacity` bytes
+/// of JSON to `out` and returns the length of the whole text, or 0 when there is no such instance.
+///
+/// # Safety
+/// `out` is valid for writing `capacity` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn jamulet_diagnostics(index: usize, out: *mut u8, capacity: usize) -> usize {
+    let Some(handle) = instance(index) else { return 0 };
+    let text = describe(&handle.snapshot()).to_string();
+    // SAFETY: the caller's promise; the text is no longer than its own length.
+    unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), out, text.len().min(capacity)) };
+    text.len()
+}
+
+/// Says `text` (UTF-8, ends with NUL) in the chat of the `index`-th living instance; whether there is one.
+///
+/// # Safety
+/// `text` points to a string that ends with NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn jamulet_chat(index: usize, text: *const c_char) -> bool {
+    // SAFETY: the caller's promise.
+    let text = unsafe { std::ffi::CStr::from_ptr(text) }.to_string_lossy();
+    instance(index).inspect(|handle| handle.chat(&text)).is_some()
+}
+
+fn instance(index: usize) -> Option<Handle> {
+    INSTANCES.lock().get(index).map(|(_, handle)| handle.clone())
+}
+
+fn describe(snapshot: &Snapshot) -> Value {
+    let (state, reason, channel) = match &snapshot.state {
+        ConnectionState::Idle => ("idle", None, None),
+        ConnectionState::Resolving => ("resolving", None, None),
+        ConnectionState::Connecting { .. } => ("connecting", None, None),
+        ConnectionState::Connected { channel, .. } => ("connected", None, Some(channel.0)),
+        ConnectionState::Failed(failure) => ("failed", Some(failure.to_string()), None),
+    };
+    let clients: Vec<Value> = snapshot
+        .clients
+        .iter()
+        .map(
+            |client| json!({"channel": client.channel.0, "name": client.info.name, "city": client.info.city}),
+        )
+        .collect();
+    let stats = snapshot.stats;
+    json!({
+        "state": state,
+        "reason": reason,
+        "channel": channel,
+        "clients": clients,
+        "chat": snapshot.chat.iter().map(|line| html::plain_text(line)).collect::<Vec<_>>(),
+        "server_version": snapshot.server_version,
+        "ping_ms": snapshot.ping_ms,
+        "delay_ms": snapshot.delay_ms,
+        "client_buffer_frames": snapshot.client_buffer_frames,
+        "server_buffer_frames": snapshot.server_buffer_frames,
+        "frame_samples": snapshot.format.map(|format| format.frame.samples()),
+        "frame_bytes": snapshot.format.map(|format| format.frame_bytes()),
+        "channels": snapshot.format.map(|format| format.layout.channels()),
+        "sent": stats.sent,
+        "received": stats.received,
+        "lost": stats.lost,
+        "late": stats.late,
+        "concealed": stats.concealed,
+        "slipped": stats.slipped,
+        "wrong_size": stats.wrong_size,
+        "upstream_kbps": snapshot.upstream_kbps,
+        "host_idle": snapshot.host_idle,
+        "fault": snapshot.fault,
+    })
+}

@@ -1,0 +1,380 @@
+//! What lives in the project besides parameters: address, profile, stream, buffers, window.
+//!
+//! The host hands us whatever is in the project file, written by any version of us or by hand:
+//! every field is read on its own, wrong ones fall back to their default, and texts and numbers are
+//! cut to their limits.
+
+use std::sync::Arc;
+
+use nice_plug::params::persist::PersistentField;
+use parking_lot::RwLock;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::guard::{Entry, Guard};
+use crate::client::{BufferSettings, FrameChoice, Handle, Profile, Settings, StreamSettings};
+use crate::protocol::{Skill, cut_to_utf16};
+use crate::units::{
+    BufferSize, Layout, MAX_BUFFER_FRAMES, MAX_CITY_UNITS, MAX_NAME_UNITS, MIN_BUFFER_FRAMES, Quality,
+};
+
+/// Most addresses kept in the list of recent ones.
+pub const MAX_RECENTS: usize = 12;
+/// Longest address kept, in bytes: a DNS name has at most 253, brackets and port come on top.
+pub const MAX_ADDRESS_BYTES: usize = 300;
+/// Version of the layout below, written into every state.
+const STATE_VERSION: u32 = 1;
+
+/// Everything that is saved with the project and is no parameter.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(into = "StateFile", from = "StateFile")]
+pub struct SavedState {
+    /// The server as the user typed it; may be empty.
+    pub address: String,
+    /// Servers joined before, latest first, at most [`MAX_RECENTS`].
+    pub recents: Vec<String>,
+    /// Profile, stream and buffers.
+    pub settings: Settings,
+    /// The window's size and zoom.
+    pub window: WindowSize,
+}
+
+impl SavedState {
+    /// Puts `address` first in the recents.
+    pub fn remember(&mut self, address: &str) {
+        self.recents.retain(|known| known != address);
+        self.recents.insert(0, address.to_owned());
+        self.recents.truncate(MAX_RECENTS);
+    }
+}
+
+/// Size of the window in points (pixels at 100 % zoom on a 1× screen) and its zoom.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WindowSize {
+    /// Width in points.
+    pub width: f32,
+    /// Height in points.
+    pub height: f32,
+    /// Zoom on top of the screen's scale, 1.0 = 100 %.
+    pub zoom: f32,
+}
+
+impl WindowSize {
+    /// Smallest usable window, in points.
+    pub const MIN: [f32; 2] = [520.0, 400.0];
+    const MAX: [f32; 2] = [4096.0, 2160.0];
+    /// Smallest and largest zoom.
+    pub const ZOOM: [f32; 2] = [0.75, 2.0];
+
+    /// The same size within limits; what is no number becomes the default.
+    pub fn clamped(self) -> Self {
+        let default = Self::default();
+        let clamp = |value: f32, [min, max]: [f32; 2], default: f32| {
+            if value.is_finite() { value.clamp(min, max) } else { default }
+        };
+        Self {
+            width: clamp(self.width, [Self::MIN[0], Self::MAX[0]], default.width),
+            height: clamp(self.height, [Self::MIN[1], Self::MAX[1]], default.height),
+            zoom: clamp(self.zoom, Self::ZOOM, default.zoom),
+        }
+    }
+}
+
+impl Default for WindowSize {
+    fn default() -> Self {
+        Self { width: 960.0, height: 600.0, zoom: 1.0 }
+    }
+}
+
+/// The state of one instance, shared by host, window and client.
+pub struct Project {
+    saved: RwLock<SavedState>,
+    handle: Option<Handle>,
+    guard: Arc<Guard>,
+}
+
+impl Project {
+    /// The project's state, which keeps `handle` up to date.
+    pub fn new(saved: SavedState, handle: Option<Handle>, guard: Arc<Guard>) -> Arc<Self> {
+        let project = Self { saved: RwLock::new(saved), handle, guard };
+        project.tell_client();
+        Arc::new(project)
+    }
+
+    /// A copy of the present state.
+    pub fn saved(&self) -> SavedState {
+        self.saved.read().clone()
+    }
+
+    /// Changes the state and tells the client.
+    pub fn change(&self, change: impl FnOnce(&mut SavedState)) {
+        change(&mut self.saved.write());
+        self.tell_client();
+    }
+
+    /// Changes the window's size, which is nobody else's business.
+    pub fn set_window(&self, change: impl FnOnce(&mut WindowSize)) {
+        let mut saved = self.saved.write();
+        change(&mut saved.window);
+        saved.window = saved.window.clamped();
+    }
+
+    fn tell_client(&self) {
+        let Some(handle) = &self.handle else { return };
+        let saved = self.saved();
+        handle.set_settings(&saved.settings);
+        handle.set_address(&saved.address);
+    }
+}
+
+/// The project's state as the framework loads and saves it.
+pub struct ProjectField(pub Arc<Project>);
+
+impl PersistentField<'_, SavedState> for ProjectField {
+    fn set(&self, new_value: SavedState) {
+        self.0.guard.run(Entry::State, || (), || self.0.change(|saved| *saved = new_value));
+    }
+
+    fn map<F, R>(&self, f: F) -> R
+    where
+        F: Fn(&SavedState) -> R,
+    {
+        // Not guarded: `f` is the framework's, and cloning and reading cannot panic.
+        f(&self.0.saved())
+    }
+}
+
+/// The state as it is written. Readable by a person, stable across renamed Rust types.
+#[derive(Serialize, Deserialize)]
+#[serde(default)]
+struct StateFile {
+    #[serde(deserialize_with = "lenient")]
+    version: u32,
+    #[serde(deserialize_with = "lenient")]
+    address: String,
+    #[serde(deserialize_with = "lenient")]
+    recents: Vec<String>,
+    #[serde(deserialize_with = "lenient")]
+    name: String,
+    #[serde(deserialize_with = "lenient")]
+    city: String,
+    #[serde(deserialize_with = "lenient")]
+    country: u16,
+    #[serde(deserialize_with = "lenient")]
+    instrument: u32,
+    #[serde(deserialize_with = "lenient")]
+    skill: u8,
+    #[serde(deserialize_with = "lenient")]
+    quality: SavedQuality,
+    #[serde(deserialize_with = "lenient")]
+    layout: SavedLayout,
+    #[serde(deserialize_with = "lenient")]
+    frame: SavedFrame,
+    /// Frames, `null` = auto.
+    #[serde(deserialize_with = "lenient")]
+    client_buffer: Option<u8>,
+    /// Frames, `null` = auto.
+    #[serde(deserialize_with = "lenient")]
+    server_buffer: Option<u8>,
+    #[serde(deserialize_with = "lenient")]
+    window: WindowSize,
+}
+
+/// Reads a field, or its default where the stored value makes no sense.
+fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(source: D) -> Result<T, D::Error> {
+    let value = serde_json::Value::deserialize(source)?;
+    Ok(serde_json::from_value(value).unwrap_or_default())
+}
+
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SavedQuality {
+    Low,
+    #[default]
+    Normal,
+    High,
+    Max,
+}
+
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SavedLayout {
+    Mono,
+    #[default]
+    Stereo,
+}
+
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+enum SavedFrame {
+    #[default]
+    #[serde(rename = "auto")]
+    Auto,
+    #[serde(rename = "64")]
+    Samples64,
+    #[serde(rename = "128")]
+    Samples128,
+}
+
+impl Default for StateFile {
+    fn default() -> Self {
+        SavedState::default().into()
+    }
+}
+
+impl From<SavedState> for StateFile {
+    fn from(state: SavedState) -> Self {
+        let Settings { profile, stream, buffers } = state.settings;
+        let frames = |size| match size {
+            BufferSize::Auto => None,
+            BufferSize::Frames(frames) => Some(frames),
+        };
+        Self {
+            version: STATE_VERSION,
+            address: state.address,
+            recents: state.recents,
+            name: profile.name,
+            city: profile.city,
+            country: profile.country,
+            instrument: profile.instrument,
+            skill: profile.skill.0,
+            quality: match stream.quality {
+                Quality::Low => SavedQuality::Low,
+                Quality::Normal => SavedQuality::Normal,
+                Quality::High => SavedQuality::High,
+                Quality::Max => SavedQuality::Max,
+            },
+            layout: match stream.layout {
+                Layout::Mono => SavedLayout::Mono,
+                Layout::Stereo => SavedLayout::Stereo,
+            },
+            frame: match stream.frame {
+                FrameChoice::Auto => SavedFrame::Auto,
+                FrameChoice::Samples64 => SavedFrame::Samples64,
+                FrameChoice::Samples128 => SavedFrame::Samples128,
+            },
+            client_buffer: frames(buffers.client),
+            server_buffer: frames(buffers.server),
+            window: state.window,
+        }
+    }
+}
+
+impl From<StateFile> for SavedState {
+    fn from(file: StateFile) -> Self {
+        let size = |frames| match frames {
+            Some(frames @ MIN_BUFFER_FRAMES..=MAX_BUFFER_FRAMES) => BufferSize::Frames(frames),
+            _ => BufferSize::Auto,
+        };
+        let is_address = |address: &String| {
+            !address.is_empty() && address.len() <= MAX_ADDRESS_BYTES && !address.contains(char::is_control)
+        };
+        Self {
+            address: Some(file.address).filter(is_address).unwrap_or_default(),
+            recents: file.recents.into_iter().filter(is_address).take(MAX_RECENTS).collect(),
+            settings: Settings {
+                profile: Profile {
+                    name: cut_to_utf16(&file.name, MAX_NAME_UNITS).to_owned(),
+                    instrument: file.instrument,
+                    country: file.country,
+                    city: cut_to_utf16(&file.city, MAX_CITY_UNITS).to_owned(),
+                    skill: Skill(file.skill),
+                },
+                stream: StreamSettings {
+                    quality: match file.quality {
+                        SavedQuality::Low => Quality::Low,
+                        SavedQuality::Normal => Quality::Normal,
+                        SavedQuality::High => Quality::High,
+                        SavedQuality::Max => Quality::Max,
+                    },
+                    layout: match file.layout {
+                        SavedLayout::Mono => Layout::Mono,
+                        SavedLayout::Stereo => Layout::Stereo,
+                    },
+                    frame: match file.frame {
+                        SavedFrame::Auto => FrameChoice::Auto,
+                        SavedFrame::Samples64 => FrameChoice::Samples64,
+                        SavedFrame::Samples128 => FrameChoice::Samples128,
+                    },
+                },
+                buffers: BufferSettings {
+                    client: size(file.client_buffer),
+                    server: size(file.server_buffer),
+                },
+            },
+            window: file.window.clamped(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> SavedState {
+        SavedState {
+            address: "jam.example.org:22124".into(),
+            recents: vec!["one".into(), "[::1]:22125".into()],
+            settings: Settings {
+                profile: Profile {
+                    name: "Änn 🎷".into(),
+                    instrument: 7,
+                    country: 82,
+                    city: "Köln".into(),
+                    skill: Skill::EXPERT,
+                },
+                stream: StreamSettings {
+                    quality: Quality::Max,
+                    layout: Layout::Mono,
+                    frame: FrameChoice::Samples64,
+                },
+                buffers: BufferSettings { client: BufferSize::Frames(4), server: BufferSize::Auto },
+            },
+            window: WindowSize { width: 1200.0, height: 700.0, zoom: 1.25 },
+        }
+    }
+
+    #[test]
+    fn what_is_saved_is_restored() {
+        let json = serde_json::to_string(&full()).expect("serialisable");
+        assert_eq!(serde_json::from_str::<SavedState>(&json).expect("readable"), full());
+    }
+
+    #[test]
+    fn a_wrong_field_loses_only_itself() {
+        let json = r#"{"version":"x","address":7,"recents":["ok",3],"name":"Ann","quality":"ultra",
+            "client_buffer":99,"server_buffer":3,"window":{"width":"wide"},"from_the_future":{}}"#;
+        let state: SavedState = serde_json::from_str(json).expect("readable");
+        let mut expected = SavedState::default();
+        expected.settings.profile.name = "Ann".into();
+        expected.settings.buffers.server = BufferSize::Frames(3);
+        assert_eq!(state, expected);
+        assert_eq!(serde_json::from_str::<SavedState>("{}").expect("readable"), SavedState::default());
+    }
+
+    #[test]
+    fn hostile_values_are_cut_to_their_limits() {
+        let json = serde_json::json!({
+            "address": "a".repeat(MAX_ADDRESS_BYTES + 1), "recents": vec!["x"; 100],
+            "name": "🎷".repeat(100), "city": "c".repeat(100),
+            "window": {"width": 1e9, "height": -5.0, "zoom": 100.0},
+        });
+        let state: SavedState = serde_json::from_value(json).expect("readable");
+        assert_eq!(state.address, "");
+        assert_eq!(state.recents.len(), MAX_RECENTS);
+        assert_eq!(state.settings.profile.name, "🎷".repeat(8));
+        assert_eq!(state.settings.profile.city.len(), MAX_CITY_UNITS);
+        assert_eq!(state.window, WindowSize { width: 4096.0, height: 400.0, zoom: 2.0 });
+    }
+
+    #[test]
+    fn recents_keep_the_latest_first_without_repeats() {
+        let mut state = SavedState::default();
+        for index in 0..20 {
+            state.remember(&format!("server{index}"));
+        }
+        state.remember("server15");
+        assert_eq!(state.recents.len(), MAX_RECENTS);
+        assert_eq!(&state.recents[..3], ["server15", "server19", "server18"]);
+    }
+}

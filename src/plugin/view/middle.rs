@@ -1,0 +1,286 @@
+//! The middle: who is here, or the card that gets us there.
+
+use egui::{
+    Align, Color32, CornerRadius, Frame, Layout, Margin, Rect, RichText, ScrollArea, Stroke, Ui, UiBuilder,
+    vec2,
+};
+
+use super::meter::paint_level;
+use super::theme::{BODY, DARK};
+use super::widgets::{body, button, caption, elided, field, large, main_button};
+use super::{Action, Model, SKILLS, View};
+use crate::client::{ConnectionState, Failure};
+use crate::protocol::tables::{country, instrument_name};
+use crate::protocol::{ClientEntry, MAX_LEVEL};
+use crate::units::ChannelId;
+
+/// Width of a strip, in points.
+const STRIP_WIDTH: f32 = 88.0;
+/// Space between strips, in points.
+const STRIP_GAP: f32 = 8.0;
+/// Smallest height of a strip, in points: below it there is one row that scrolls sideways.
+const STRIP_MIN_HEIGHT: f32 = 220.0;
+/// Width of the card, in points.
+const CARD_WIDTH: f32 = 400.0;
+
+impl View {
+    pub(super) fn middle(&mut self, ui: &mut Ui, model: &Model<'_>, actions: &mut Vec<Action>) {
+        let inner = ui.max_rect().shrink(12.0);
+        ui.scope_builder(UiBuilder::new().max_rect(inner), |ui| {
+            if let Some(fault) = model.fault {
+                banner(ui, DARK.bad, fault);
+            }
+            match &model.snapshot.state {
+                ConnectionState::Connected { channel, .. } => self.session(ui, model, *channel, actions),
+                ConnectionState::Resolving => card(ui, |ui| connecting(ui, model, 0, actions)),
+                ConnectionState::Connecting { .. } => card(ui, |ui| connecting(ui, model, 1, actions)),
+                ConnectionState::Idle => card(ui, |ui| self.entrance(ui, model, None, actions)),
+                ConnectionState::Failed(failure) => {
+                    card(ui, |ui| self.entrance(ui, model, Some(failure), actions));
+                }
+            }
+        });
+    }
+
+    fn session(&mut self, ui: &mut Ui, model: &Model<'_>, own: ChannelId, actions: &mut Vec<Action>) {
+        if model.snapshot.host_idle {
+            let text = "Your host is not running audio on this track, so nobody hears you and you hear nobody. \
+                        Start the transport or switch on the audio engine.";
+            banner(ui, DARK.warn, text);
+        }
+        if model.snapshot.licence_required {
+            licence(ui, actions);
+            return;
+        }
+        strips(ui, model, own);
+    }
+
+    /// Not connected: address, why not, recents.
+    fn entrance(
+        &mut self,
+        ui: &mut Ui,
+        model: &Model<'_>,
+        failure: Option<&Failure>,
+        actions: &mut Vec<Action>,
+    ) {
+        ui.label(large("Join a session"));
+        ui.label(caption("Until you join, your track passes through unchanged."));
+        ui.add_space(4.0);
+        ui.horizontal(|ui| {
+            let width = ui.available_width() - 80.0 - 8.0;
+            let field = field(&mut self.address, "server address, such as jam.example.org");
+            let edit = ui.add_sized(vec2(width, 28.0), field.desired_width(width).char_limit(300));
+            let entered = edit.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter));
+            let address = self.address.trim();
+            let join = ui.add_enabled_ui(!address.is_empty(), |ui| main_button(ui, "Join", 80.0)).inner;
+            if (join.clicked() || entered) && !address.is_empty() {
+                actions.push(Action::Join(address.to_owned()));
+            }
+        });
+        if let Some(failure) = failure {
+            ui.label(RichText::new(failure.to_string()).size(BODY).color(DARK.bad));
+        }
+        if !model.saved.recents.is_empty() {
+            ui.add_space(4.0);
+            ui.label(caption("RECENT"));
+            self.recents(ui, model, actions);
+        }
+        ui.add_space(4.0);
+        ui.label(caption(
+            "To host a session yourself, run jamulet-server on a computer that the others can reach, \
+             and give them its address.",
+        ));
+    }
+
+    fn recents(&mut self, ui: &mut Ui, model: &Model<'_>, actions: &mut Vec<Action>) {
+        ui.spacing_mut().item_spacing.y = 4.0;
+        // The card keeps its place: a long list scrolls inside of it.
+        ScrollArea::vertical().max_height(148.0).show(ui, |ui| {
+            for address in &model.saved.recents {
+                ui.horizontal(|ui| {
+                    let width = ui.available_width() - 28.0 - 8.0;
+                    let text = egui::Button::new(body(address)).truncate().min_size(vec2(width, 24.0));
+                    let recent = ui.add_sized(vec2(width, 24.0), text);
+                    if recent.on_hover_text("Join").clicked() {
+                        self.address.clone_from(address);
+                        actions.push(Action::Join(address.clone()));
+                    }
+                    let forget = ui.add(egui::Button::new(caption("×")).min_size(vec2(24.0, 24.0)));
+                    if forget.on_hover_text("Remove from the list").clicked() {
+                        actions.push(Action::Forget(address.clone()));
+                    }
+                });
+            }
+        });
+    }
+}
+
+/// On the way: what is done, what is being done, and the way back.
+fn connecting(ui: &mut Ui, model: &Model<'_>, step: usize, actions: &mut Vec<Action>) {
+    ui.label(large("Joining"));
+    elided(ui, body(&model.snapshot.address));
+    ui.add_space(4.0);
+    let connecting = match &model.snapshot.state {
+        ConnectionState::Connecting { server } => format!("Waiting for an answer from {server}"),
+        _ => "Waiting for an answer".to_owned(),
+    };
+    for (index, text) in ["Looking up the address", &connecting].into_iter().enumerate() {
+        let (mark, colour) = match index.cmp(&step) {
+            std::cmp::Ordering::Less => ("done", DARK.ok),
+            std::cmp::Ordering::Equal => ("now", DARK.warn),
+            std::cmp::Ordering::Greater => ("next", DARK.second),
+        };
+        ui.horizontal(|ui| {
+            let (rect, _) = ui.allocate_exact_size(vec2(36.0, 16.0), egui::Sense::hover());
+            let font = egui::FontId::proportional(super::theme::SMALL);
+            ui.painter().text(rect.left_center(), egui::Align2::LEFT_CENTER, mark, font, colour);
+            ui.label(body(text).color(if index > step { DARK.second } else { DARK.text }));
+        });
+    }
+    ui.add_space(4.0);
+    if button(ui, "Cancel", 80.0).clicked() {
+        actions.push(Action::Leave);
+    }
+}
+
+fn licence(ui: &mut Ui, actions: &mut Vec<Action>) {
+    card(ui, |ui| {
+        ui.label(large("This server asks for your consent"));
+        ui.label(body(
+            "What is played here may be recorded and passed on under the Creative Commons licence \
+             BY-NC-SA 4.0. Nothing of you is heard before you accept.",
+        ));
+        ui.add_space(4.0);
+        ui.horizontal(|ui| {
+            if main_button(ui, "Accept", 96.0).clicked() {
+                actions.push(Action::AcceptLicence);
+            }
+            if button(ui, "Leave", 96.0).clicked() {
+                actions.push(Action::Leave);
+            }
+        });
+    });
+}
+
+/// One calm card in the middle.
+fn card(ui: &mut Ui, content: impl FnOnce(&mut Ui)) {
+    let room = ui.available_rect_before_wrap();
+    let width = room.width().min(CARD_WIDTH);
+    // A third of the free height above it: the eye looks there first. The height is last frame's.
+    let height_id = ui.scope_id().with("card height");
+    let height = ui.data(|data| data.get_temp(height_id)).unwrap_or(240.0_f32);
+    let top = room.top() + ((room.height() - height) / 3.0).max(0.0);
+    let left = (room.center().x - width / 2.0).round();
+    let rect = Rect::from_min_max(egui::pos2(left, top.round()), egui::pos2(left + width, room.bottom()));
+    ui.scope_builder(UiBuilder::new().max_rect(rect), |ui| {
+        ScrollArea::vertical().id_salt("card").show(ui, |ui| {
+            let frame = Frame::new()
+                .fill(DARK.panel)
+                .stroke(Stroke::new(1.0, DARK.edge))
+                .corner_radius(8)
+                .inner_margin(Margin::same(20));
+            let shown = frame.show(ui, |ui| {
+                ui.set_width(ui.available_width());
+                content(ui);
+            });
+            ui.data_mut(|data| data.insert_temp(height_id, shown.response.rect.height()));
+        });
+    });
+}
+
+/// A sentence that must be seen, above everything else.
+fn banner(ui: &mut Ui, colour: Color32, text: &str) {
+    let frame = Frame::new()
+        .fill(DARK.panel)
+        .stroke(Stroke::new(1.0, colour))
+        .corner_radius(6)
+        .inner_margin(Margin::symmetric(12, 8));
+    frame.show(ui, |ui| {
+        ui.set_width(ui.available_width());
+        ui.label(body(text));
+    });
+}
+
+/// Everyone who is here, we first.
+fn strips(ui: &mut Ui, model: &Model<'_>, own: ChannelId) {
+    let snapshot = model.snapshot;
+    if snapshot.clients.is_empty() {
+        ui.label(caption("Waiting for the list of who is here…"));
+        return;
+    }
+    let mut order: Vec<usize> = (0..snapshot.clients.len()).collect();
+    order.sort_by_key(|&index| snapshot.clients[index].channel != own);
+    let room = ui.available_size();
+    let pitch = STRIP_WIDTH + STRIP_GAP;
+    let fit = (((room.x + STRIP_GAP) / pitch) as usize).max(1);
+    let rows = ((room.y + STRIP_GAP) / (STRIP_MIN_HEIGHT + STRIP_GAP)) as usize;
+    let rows = order.len().div_ceil(fit).min(rows.max(1));
+    let columns = order.len().div_ceil(rows);
+    let scrolls = columns > fit;
+    let height = (room.y - if scrolls { 12.0 } else { 0.0 } - STRIP_GAP * (rows as f32 - 1.0)) / rows as f32;
+    ScrollArea::horizontal().auto_shrink(false).show(ui, |ui| {
+        ui.spacing_mut().item_spacing = vec2(STRIP_GAP, STRIP_GAP);
+        for row in order.chunks(columns) {
+            ui.horizontal_top(|ui| {
+                for &index in row {
+                    let client = &snapshot.clients[index];
+                    let level = snapshot.levels.get(index).copied().unwrap_or(0);
+                    let muted_us = snapshot.muted_by.contains(&client.channel);
+                    strip(ui, client, client.channel == own, level, muted_us, height);
+                }
+            });
+        }
+    });
+}
+
+/// One participant.
+fn strip(ui: &mut Ui, client: &ClientEntry, own: bool, level: u8, muted_us: bool, height: f32) {
+    let (rect, response) = ui.allocate_exact_size(vec2(STRIP_WIDTH, height), egui::Sense::hover());
+    let edge = if own { DARK.accent } else { DARK.edge };
+    ui.painter().rect(rect, CornerRadius::same(6), DARK.panel, (1.0, edge), egui::StrokeKind::Inside);
+    let info = &client.info;
+    let instrument = instrument_name(info.instrument).filter(|_| info.instrument != 0).unwrap_or("");
+    let code = country(info.country).map_or("", |row| if row.iso.is_empty() { row.name } else { row.iso });
+    let place =
+        [code, &info.city].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ");
+    let name = if info.name.is_empty() { format!("Channel {}", client.channel.0) } else { info.name.clone() };
+
+    let inner = rect.shrink2(vec2(8.0, 8.0));
+    let layout = Layout::top_down(Align::LEFT);
+    ui.scope_builder(UiBuilder::new().max_rect(inner).layout(layout), |ui| {
+        ui.set_clip_rect(inner.intersect(ui.clip_rect()));
+        ui.spacing_mut().item_spacing.y = 1.0;
+        elided(ui, body(name.as_str()).strong());
+        elided(ui, caption(if instrument.is_empty() { " " } else { instrument }));
+        elided(ui, caption(if place.is_empty() { " " } else { place.as_str() }));
+        ui.add_space(7.0);
+        let foot = 18.0;
+        let meter = ui.available_rect_before_wrap();
+        let meter =
+            Rect::from_center_size(meter.center() - vec2(0.0, foot / 2.0), vec2(14.0, meter.height() - foot));
+        let colour = if level >= MAX_LEVEL { DARK.bad } else { DARK.ok };
+        paint_level(
+            ui,
+            meter,
+            usize::from(level.min(MAX_LEVEL)) * super::meter::STEPS / usize::from(MAX_LEVEL),
+            colour,
+        );
+        let (word, colour) = match (own, muted_us) {
+            (true, _) => ("you", DARK.accent),
+            (false, true) => ("mutes you", DARK.warn),
+            (false, false) => ("", DARK.second),
+        };
+        let font = egui::FontId::proportional(super::theme::SMALL);
+        ui.painter().text(inner.center_bottom(), egui::Align2::CENTER_BOTTOM, word, font, colour);
+    });
+    let skill = SKILLS.iter().find(|(skill, _)| *skill == info.skill && *skill != SKILLS[0].0);
+    response.on_hover_ui(|ui| {
+        for text in
+            [Some(name.as_str()), Some(instrument), skill.map(|(_, name)| *name), Some(place.as_str())]
+        {
+            if let Some(text) = text.filter(|text| !text.is_empty()) {
+                ui.label(body(text));
+            }
+        }
+    });
+}

@@ -1,0 +1,113 @@
+//! The column of our own track: what is sent, what comes back, and how loud.
+
+use egui::{Response, RichText, Ui, UiBuilder, pos2, vec2};
+
+use super::meter::{Ballistics, paint_peaks};
+use super::theme::{DARK, SMALL};
+use super::widgets::{caption, toggle};
+use super::{Action, Level, Model, View};
+use crate::plugin::params::{LEVEL_MAX_DB, LEVEL_OFF_DB, level_text};
+
+/// Width of a stereo meter, in points.
+const METER_WIDTH: f32 = 37.0;
+/// Height of everything below the meters, in points.
+const CONTROLS_HEIGHT: f32 = 208.0;
+
+impl View {
+    pub(super) fn track(&mut self, ui: &mut Ui, model: &Model<'_>, actions: &mut Vec<Action>) {
+        let inner = ui.max_rect().shrink(12.0);
+        ui.scope_builder(UiBuilder::new().max_rect(inner), |ui| {
+            let height = (inner.height() - CONTROLS_HEIGHT).clamp(60.0, 260.0);
+            ui.horizontal_top(|ui| {
+                let half = (inner.width() - 8.0) / 2.0;
+                meter(ui, "SEND", &mut self.send_meter, vec2(half, height));
+                meter(ui, "RETURN", &mut self.return_meter, vec2(half, height));
+            });
+            ui.add_space(4.0);
+            let levels = model.levels;
+            level(ui, "send", Level::Send, levels.send_db, actions)
+                .on_hover_text("How loud your track goes to the others. Double-click: 0 dB");
+            level(ui, "return", Level::Return, levels.return_db, actions)
+                .on_hover_text("How loud everyone comes back. Double-click: 0 dB");
+            level(ui, "dry", Level::Dry, levels.dry_db, actions).on_hover_text(
+                "Your own sound directly, without the way through the server. Double-click: off",
+            );
+            let text = if levels.mute_me { "Muted" } else { "Mute me" };
+            let size = vec2(ui.available_width(), 28.0);
+            let muted = toggle(ui, text, levels.mute_me, DARK.mute, size);
+            if muted.on_hover_text("Send silence to the others").clicked() {
+                actions.push(Action::MuteMe(!levels.mute_me));
+            }
+        });
+    }
+}
+
+/// A stereo meter with its name above and the held peak below; a click forgives a clip.
+fn meter(ui: &mut Ui, name: &str, meters: &mut [Ballistics], size: egui::Vec2) {
+    let (rect, response) = ui.allocate_exact_size(size, egui::Sense::click());
+    let painter = ui.painter();
+    let font = egui::FontId::proportional(SMALL);
+    let clipped = Ballistics::clipped(meters);
+    let (title, colour) = if clipped { ("CLIP", DARK.bad) } else { (name, DARK.second) };
+    painter.text(rect.center_top(), egui::Align2::CENTER_TOP, title, font.clone(), colour);
+    let peak = format!("{} dB", Ballistics::peak_text(meters));
+    painter.text(rect.center_bottom(), egui::Align2::CENTER_BOTTOM, peak, font, DARK.text);
+    let left = rect.center().x - METER_WIDTH / 2.0;
+    let bars = egui::Rect::from_min_max(
+        pos2(left, rect.top() + 18.0),
+        pos2(left + METER_WIDTH, rect.bottom() - 18.0),
+    );
+    paint_peaks(ui, bars, meters);
+    if response.on_hover_text("Peak in dBFS. Click to clear CLIP").clicked() {
+        Ballistics::forgive(meters);
+    }
+}
+
+/// A level with its name and value above; keys, wheel-free drags and double-clicks move it.
+fn level(ui: &mut Ui, name: &str, level: Level, db: f32, actions: &mut Vec<Action>) -> Response {
+    ui.scope(|ui| {
+        ui.spacing_mut().item_spacing.y = 0.0;
+        ui.horizontal(|ui| {
+            ui.label(caption(name));
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                let unit = if db <= LEVEL_OFF_DB { "" } else { " dB" };
+                let text = format!("{}{unit}", level_text(db)).replace('-', "−");
+                ui.label(RichText::new(text).size(SMALL).color(DARK.text));
+            });
+        });
+        ui.spacing_mut().slider_width = ui.available_width();
+        // While it is dragged the slider shows where the hand is: the host may answer late.
+        let dragged = ui.scope_id().with(name);
+        let mut value = ui.data(|data| data.get_temp(dragged)).unwrap_or(db);
+        let slider =
+            egui::Slider::new(&mut value, LEVEL_OFF_DB..=LEVEL_MAX_DB).show_value(false).step_by(0.1);
+        let response = ui.add(slider);
+        if response.drag_started() {
+            actions.push(Action::BeginLevel(level));
+        }
+        if response.changed() {
+            set(actions, level, value, response.dragged() || response.drag_stopped());
+        }
+        if response.drag_stopped() {
+            actions.push(Action::EndLevel(level));
+        }
+        if response.dragged() {
+            ui.data_mut(|data| data.insert_temp(dragged, value));
+        } else {
+            ui.data_mut(|data| data.remove_temp::<f32>(dragged));
+        }
+        if response.double_clicked() {
+            set(actions, level, if level == Level::Dry { LEVEL_OFF_DB } else { 0.0 }, false);
+        }
+        response
+    })
+    .inner
+}
+
+fn set(actions: &mut Vec<Action>, level: Level, db: f32, in_gesture: bool) {
+    if in_gesture {
+        actions.push(Action::SetLevel(level, db));
+    } else {
+        actions.extend([Action::BeginLevel(level), Action::SetLevel(level, db), Action::EndLevel(level)]);
+    }
+}

@@ -1,0 +1,81 @@
+//! Small pieces that several parts of the window use.
+
+use egui::{Color32, Response, RichText, Stroke, Ui, WidgetText, vec2};
+
+use super::theme::{BODY, DARK, LARGE, SMALL};
+
+/// Small grey text.
+pub(super) fn caption(text: impl Into<String>) -> RichText {
+    RichText::new(text).size(SMALL).color(DARK.second)
+}
+
+/// Text of the normal size.
+pub(super) fn body(text: impl Into<String>) -> RichText {
+    RichText::new(text).size(BODY).color(DARK.text)
+}
+
+/// Large text.
+pub(super) fn large(text: impl Into<String>) -> RichText {
+    RichText::new(text).size(LARGE).color(DARK.text)
+}
+
+/// A text that says all of itself when pointed at, and is cut with `…` where it does not fit.
+pub(super) fn elided(ui: &mut Ui, text: impl Into<WidgetText>) -> Response {
+    ui.add(egui::Label::new(text).truncate().selectable(false))
+}
+
+/// A button of a fixed width, so that a changing text moves nothing.
+pub(super) fn button(ui: &mut Ui, text: &str, width: f32) -> Response {
+    ui.add(egui::Button::new(body(text)).min_size(vec2(width, 28.0)))
+}
+
+/// A button that is the next thing to do.
+pub(super) fn main_button(ui: &mut Ui, text: &str, width: f32) -> Response {
+    let text = RichText::new(text).size(BODY).color(DARK.white);
+    let stroke = Stroke::new(1.0, DARK.accent);
+    ui.add(egui::Button::new(text).fill(DARK.pressed).stroke(stroke).min_size(vec2(width, 28.0)))
+}
+
+/// A button that stays down while `on`, in `colour` under white text.
+pub(super) fn toggle(ui: &mut Ui, text: &str, on: bool, colour: Color32, size: egui::Vec2) -> Response {
+    let colour_text = if on { DARK.white } else { DARK.text };
+    let text = RichText::new(text).size(BODY).color(colour_text);
+    let mut button = egui::Button::new(text).min_size(size).selected(on);
+    if on {
+        button = button.fill(colour);
+    }
+    ui.add(button)
+}
+
+/// Choices side by side, of which one is chosen; true when that changed.
+pub(super) fn choices<T: PartialEq + Copy>(ui: &mut Ui, value: &mut T, choices: &[(T, &str)]) -> bool {
+    let mut changed = false;
+    ui.horizontal(|ui| {
+        ui.spacing_mut().item_spacing.x = 4.0;
+        ui.spacing_mut().button_padding.x = 4.0;
+        let width = (ui.available_width() - 4.0 * (choices.len() as f32 - 1.0)) / choices.len() as f32;
+        for (choice, text) in choices {
+            if toggle(ui, text, value == choice, DARK.pressed, vec2(width, 24.0)).clicked() && value != choice
+            {
+                *value = *choice;
+                changed = true;
+            }
+        }
+    });
+    changed
+}
+
+/// A single-line field with a hint, as wide as there is room.
+pub(super) fn field<'a>(text: &'a mut String, hint: &str) -> egui::TextEdit<'a> {
+    egui::TextEdit::singleline(text)
+        .hint_text(caption(hint).size(BODY))
+        .margin(egui::Margin::symmetric(8, 6))
+        .desired_width(f32::INFINITY)
+        .text_color(DARK.text)
+}
+
+/// A coloured dot in a square as high as a line of text.
+pub(super) fn dot(ui: &mut Ui, colour: Color32) {
+    let (rect, _) = ui.allocate_exact_size(vec2(10.0, 16.0), egui::Sense::hover());
+    ui.painter().circle_filled(rect.center(), 4.0, colour);
+}

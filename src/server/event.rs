@@ -1,0 +1,86 @@
+//! What a server reports about itself, for logs and consoles.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::units::ChannelId;
+
+/// Something that happened. `Display` is one line of plain text, whatever a peer calls itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Someone has told who they are and is in the mix now.
+    Joined {
+        /// The slot.
+        channel: ChannelId,
+        /// From where.
+        address: SocketAddr,
+        /// Their name; may be empty.
+        name: String,
+    },
+    /// Someone is gone.
+    Left {
+        /// The slot that is free now.
+        channel: ChannelId,
+        /// From where.
+        address: SocketAddr,
+        /// Their last name; `None` for those who never joined.
+        name: Option<String>,
+        /// Why.
+        reason: LeaveReason,
+    },
+}
+
+/// Why a client left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaveReason {
+    /// It said so.
+    Left,
+    /// Nothing was heard of it for [`crate::units::CONNECTION_TIMEOUT`].
+    TimedOut,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Joined { channel, address, name } => {
+                write!(f, "{} joined from {address} (channel {})", Name(name), channel.0)
+            }
+            Self::Left { channel, address, name, reason } => {
+                let how = match reason {
+                    LeaveReason::Left => "left",
+                    LeaveReason::TimedOut => "was lost (nothing heard for 30 s)",
+                };
+                let name = name.as_deref().unwrap_or_default();
+                write!(f, "{} {how}: {address} (channel {})", Name(name), channel.0)
+            }
+        }
+    }
+}
+
+/// A name that cannot forge log lines or move the cursor of a terminal.
+struct Name<'a>(&'a str);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown: String = self.0.chars().filter(|character| !character.is_control()).collect();
+        if shown.trim().is_empty() { f.write_str("(no name)") } else { f.write_str(shown.trim()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_plain_whatever_the_name() {
+        let address = "192.0.2.7:22134".parse().unwrap();
+        let joined = |name: &str| Event::Joined { channel: ChannelId(3), address, name: name.into() };
+        assert_eq!(joined("Zoë").to_string(), "Zoë joined from 192.0.2.7:22134 (channel 3)");
+        assert_eq!(joined("a\n\u{1b}[2Jb").to_string(), "a[2Jb joined from 192.0.2.7:22134 (channel 3)");
+        let left = Event::Left { channel: ChannelId(3), address, name: None, reason: LeaveReason::TimedOut };
+        assert_eq!(
+            left.to_string(),
+            "(no name) was lost (nothing heard for 30 s): 192.0.2.7:22134 (channel 3)"
+        );
+    }
+}

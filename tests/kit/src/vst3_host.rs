@@ -1,0 +1,709 @@
+//! A headless VST3 host, as far as a plugin can tell.
+#![allow(non_snake_case, reason = "the names are VST3's")]
+#![allow(clippy::unnecessary_cast, reason = "VST3's enumerations have other types on other systems")]
+
+use std::cell::{Cell, RefCell};
+use std::ffi::{c_char, c_void};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use vst3::Steinberg::Linux::{
+    FileDescriptor, IEventHandler, IEventHandlerTrait, IRunLoop, IRunLoopTrait, ITimerHandler,
+    ITimerHandlerTrait, TimerInterval,
+};
+use vst3::Steinberg::Vst::*;
+use vst3::Steinberg::*;
+use vst3::{Class, ComPtr, ComRef, ComWrapper, Interface};
+
+use crate::guard;
+use crate::host::{Audio, Block, ChannelLayout, Format, MAX_CHANGES, Parameter, Plugin};
+
+/// One instance of a VST3 plugin whose component is its own controller.
+pub struct Vst3Plugin {
+    component: ComPtr<IComponent>,
+    processor: ComPtr<IAudioProcessor>,
+    controller: ComPtr<IEditController>,
+    view: Option<ComPtr<IPlugView>>,
+    frame: ComWrapper<Frame>,
+    layout: ChannelLayout,
+    _host: ComPtr<IHostApplication>,
+    _handler: ComPtr<IComponentHandler>,
+}
+
+impl Vst3Plugin {
+    /// Creates an instance of the only plugin in the library at `path`.
+    pub fn load(path: &Path) -> Result<Self> {
+        let factory = factory(path)?;
+        // SAFETY: calls of a live factory with places for their results; the interface pointers
+        // that come back are owned by whoever asked for them, and `from_raw` takes that over.
+        unsafe {
+            ensure!(
+                factory.countClasses() == 1,
+                "the library has {} VST3 classes, not one",
+                factory.countClasses()
+            );
+            let mut class: PClassInfo = std::mem::zeroed();
+            check("asking for the class", factory.getClassInfo(0, &mut class))?;
+            let mut object: *mut c_void = std::ptr::null_mut();
+            let interface = IComponent::IID.as_ptr().cast::<c_char>();
+            check(
+                "creating the component",
+                factory.createInstance(class.cid.as_ptr().cast(), interface, &mut object),
+            )?;
+            let component =
+                ComPtr::from_raw(object.cast::<IComponent>()).context("the factory created nothing")?;
+            let host = ComWrapper::new(HostApplication)
+                .to_com_ptr::<IHostApplication>()
+                .context("host application")?;
+            check("initialising", component.initialize(host.as_ptr().cast()))?;
+            let processor =
+                component.cast::<IAudioProcessor>().context("the component processes no audio")?;
+            let controller =
+                component.cast::<IEditController>().context("the component is not its own controller")?;
+            let handler =
+                ComWrapper::new(ComponentHandler).to_com_ptr::<IComponentHandler>().context("handler")?;
+            check("setting the handler", controller.setComponentHandler(handler.as_ptr()))?;
+            let mut plugin = Self {
+                component,
+                processor,
+                controller,
+                view: None,
+                frame: ComWrapper::new(Frame::default()),
+                layout: ChannelLayout::STEREO,
+                _host: host,
+                _handler: handler,
+            };
+            plugin.set_layout(ChannelLayout::STEREO)?;
+            Ok(plugin)
+        }
+    }
+
+    /// Size in pixels that the editor asked for with `resizeView`: the last one.
+    pub fn requested_size(&self) -> Option<[u32; 2]> {
+        self.frame.requested.get()
+    }
+
+    /// Suggests a scale for the open editor.
+    pub fn set_scale(&mut self, scale: f32) -> Result<bool> {
+        let support =
+            self.view()?.cast::<IPlugViewContentScaleSupport>().context("the editor takes no scale")?;
+        // SAFETY: a call of a live view on the main thread.
+        Ok(unsafe { support.setContentScaleFactor(scale) } == kResultOk)
+    }
+
+    /// Hands a key to the open editor, as hosts do that see keys first; whether it took the key.
+    /// `code` is a VST3 virtual key code (1 backspace, 7 space, 11..=14 arrows), 0 for `character` alone.
+    pub fn key(&mut self, character: char, code: i16, down: bool) -> Result<bool> {
+        let character = u16::try_from(u32::from(character)).unwrap_or_default();
+        let view = self.view()?;
+        // SAFETY: calls of a live view on the main thread.
+        let result = unsafe {
+            if down { view.onKeyDown(character, code, 0) } else { view.onKeyUp(character, code, 0) }
+        };
+        Ok(result == kResultOk)
+    }
+
+    /// Restores a state the way that some hosts do it: the controller's half, too.
+    pub fn load_as_controller_too(&mut self, state: &[u8]) -> Result<()> {
+        self.load(state)?;
+        let stream = MemoryStream::new(state).to_com_ptr::<IBStream>().context("stream")?;
+        // SAFETY: the stream lives during the call.
+        let result = unsafe { self.controller.setComponentState(stream.as_ptr()) };
+        // A plugin whose component is its controller has nothing to do here, and may say so.
+        ensure!(result == kResultOk || result == kNotImplemented || result == kResultFalse, "code {result}");
+        Ok(())
+    }
+
+    fn view(&self) -> Result<&ComPtr<IPlugView>> {
+        self.view.as_ref().context("the editor is not open")
+    }
+
+    /// Makes a view, opened or not, do something; hosts may ask an unopened view for its size.
+    fn with_view<R>(&self, act: impl FnOnce(&ComPtr<IPlugView>) -> Result<R>) -> Result<R> {
+        if let Some(view) = &self.view {
+            return act(view);
+        }
+        act(&self.create_view()?)
+    }
+
+    fn create_view(&self) -> Result<ComPtr<IPlugView>> {
+        // SAFETY: the view that comes back is ours.
+        let view = unsafe { ComPtr::from_raw(self.controller.createView(ViewType::kEditor)) };
+        view.context("the plugin has no editor")
+    }
+}
+
+impl Plugin for Vst3Plugin {
+    fn format(&self) -> Format {
+        Format::Vst3
+    }
+
+    fn parameters(&mut self) -> Vec<Parameter> {
+        // SAFETY: calls of a live controller with places for their results.
+        unsafe {
+            (0..self.controller.getParameterCount())
+                .filter_map(|index| {
+                    let mut info: ParameterInfo = std::mem::zeroed();
+                    (self.controller.getParameterInfo(index, &mut info) == kResultOk).then(|| Parameter {
+                        id: info.id,
+                        name: text_of(&info.title),
+                        default: info.defaultNormalizedValue,
+                        automatable: info.flags & ParameterInfo_::ParameterFlags_::kCanAutomate as i32 != 0,
+                    })
+                })
+                .collect()
+        }
+    }
+
+    fn value(&mut self, id: u32) -> Result<f64> {
+        // SAFETY: a call of a live controller.
+        Ok(unsafe { self.controller.getParamNormalized(id) })
+    }
+
+    fn set_value(&mut self, id: u32, value: f64) -> Result<()> {
+        // SAFETY: a call of a live controller.
+        check("setting a parameter", unsafe { self.controller.setParamNormalized(id, value) })?;
+        self.pump();
+        Ok(())
+    }
+
+    fn text(&mut self, id: u32, value: f64) -> Result<String> {
+        // SAFETY: a call of a live controller with a place for its result.
+        unsafe {
+            let mut text: String128 = std::mem::zeroed();
+            check("asking for a text", self.controller.getParamStringByValue(id, value, &mut text))?;
+            Ok(text_of(&text))
+        }
+    }
+
+    fn save(&mut self) -> Result<Vec<u8>> {
+        let stream = MemoryStream::new(&[]);
+        let pointer = stream.to_com_ptr::<IBStream>().context("stream")?;
+        // SAFETY: the stream lives during the call.
+        check("saving the state", unsafe { self.component.getState(pointer.as_ptr()) })?;
+        Ok(stream.data.borrow().clone())
+    }
+
+    fn load(&mut self, state: &[u8]) -> Result<()> {
+        let stream = MemoryStream::new(state).to_com_ptr::<IBStream>().context("stream")?;
+        // SAFETY: the stream lives during the call.
+        check("loading the state", unsafe { self.component.setState(stream.as_ptr()) })?;
+        self.pump();
+        Ok(())
+    }
+
+    fn set_layout(&mut self, layout: ChannelLayout) -> Result<()> {
+        let speakers = |channels| match channels {
+            1 => Ok(SpeakerArr::kMono),
+            2 => Ok(SpeakerArr::kStereo),
+            other => bail!("there is no arrangement of {other} speakers here"),
+        };
+        let (mut input, mut output) = (speakers(layout.inputs)?, speakers(layout.outputs)?);
+        // SAFETY: calls of a live plugin with one arrangement per bus.
+        unsafe {
+            let (audio, inward, outward) =
+                (MediaTypes_::kAudio, BusDirections_::kInput, BusDirections_::kOutput);
+            for direction in [inward, outward] {
+                let count = self.component.getBusCount(audio as i32, direction as i32);
+                ensure!(count == 1, "the plugin has {count} buses on one side, not one");
+            }
+            check("choosing a layout", self.processor.setBusArrangements(&mut input, 1, &mut output, 1))?;
+        }
+        self.layout = layout;
+        Ok(())
+    }
+
+    fn activate(&mut self, rate_hz: f64, max_block_frames: usize) -> Result<Box<dyn Audio>> {
+        let mut setup = ProcessSetup {
+            processMode: ProcessModes_::kRealtime as i32,
+            symbolicSampleSize: SymbolicSampleSizes_::kSample32 as i32,
+            maxSamplesPerBlock: i32::try_from(max_block_frames)?,
+            sampleRate: rate_hz,
+        };
+        // SAFETY: calls of a live plugin on the main thread, in the order that VST3 prescribes.
+        unsafe {
+            let size = self.processor.canProcessSampleSize(setup.symbolicSampleSize);
+            check("asking for 32-bit audio", size)?;
+            check("setting up audio", self.processor.setupProcessing(&mut setup))?;
+            for direction in [BusDirections_::kInput, BusDirections_::kOutput] {
+                self.component.activateBus(MediaTypes_::kAudio as i32, direction as i32, 0, 1);
+            }
+            check("activating", self.component.setActive(1))?;
+        }
+        let queues = (0..MAX_CHANGES).map(|_| ComWrapper::new(Queue::default())).collect::<Vec<_>>();
+        let pointers = queues.iter().filter_map(ComWrapper::to_com_ptr).collect();
+        let changes = ComWrapper::new(Changes { queues: pointers, count: Cell::new(0) });
+        Ok(Box::new(Vst3Audio {
+            processor: self.processor.clone(),
+            layout: self.layout,
+            rate_hz,
+            input: vec![vec![0.0; max_block_frames]; self.layout.inputs],
+            changes_pointer: changes.to_com_ptr().context("parameter changes")?,
+            changes,
+            queues,
+            frames: 0,
+        }))
+    }
+
+    fn deactivate(&mut self, audio: Box<dyn Audio>) -> Result<()> {
+        drop(audio);
+        // SAFETY: a call of a live plugin on the main thread, after its audio has stopped.
+        check("deactivating", unsafe { self.component.setActive(0) })
+    }
+
+    fn has_editor(&mut self) -> bool {
+        let supported = self.with_view(|view| {
+            // SAFETY: a call of a live view on the main thread.
+            Ok(unsafe { view.isPlatformTypeSupported(kPlatformTypeX11EmbedWindowID) } == kResultOk)
+        });
+        supported.unwrap_or(false)
+    }
+
+    fn open_editor(&mut self, parent: u32) -> Result<[u32; 2]> {
+        ensure!(self.view.is_none(), "the editor is open already");
+        let view = self.create_view()?;
+        let frame = self.frame.to_com_ptr::<IPlugFrame>().context("frame")?;
+        // SAFETY: calls of a live view on the main thread; the caller keeps the window until it
+        // has closed the editor, and we keep the frame.
+        unsafe {
+            check("setting the frame", view.setFrame(frame.as_ptr()))?;
+            let attached = view.attached(parent as usize as *mut c_void, kPlatformTypeX11EmbedWindowID);
+            check("attaching the editor", attached)?;
+        }
+        self.view = Some(view);
+        self.editor_size()
+    }
+
+    fn editor_size(&mut self) -> Result<[u32; 2]> {
+        self.with_view(|view| {
+            let mut rectangle = ViewRect { left: 0, top: 0, right: 0, bottom: 0 };
+            // SAFETY: a call of a live view with a place for its result.
+            check("asking for the editor's size", unsafe { view.getSize(&mut rectangle) })?;
+            let (width, height) = (rectangle.right - rectangle.left, rectangle.bottom - rectangle.top);
+            Ok([u32::try_from(width)?, u32::try_from(height)?])
+        })
+    }
+
+    fn resize_editor(&mut self, [width, height]: [u32; 2]) -> Result<()> {
+        let view = self.view()?;
+        let mut rectangle =
+            ViewRect { left: 0, top: 0, right: i32::try_from(width)?, bottom: i32::try_from(height)? };
+        // SAFETY: calls of a live view with a rectangle that it may change.
+        unsafe {
+            check("asking for a fitting size", view.checkSizeConstraint(&mut rectangle))?;
+            check("resizing the editor", view.onSize(&mut rectangle))
+        }
+    }
+
+    fn close_editor(&mut self) -> Result<()> {
+        let view = self.view.take().context("the editor is not open")?;
+        // SAFETY: calls of a live view on the main thread.
+        unsafe {
+            check("removing the editor", view.removed())?;
+            view.setFrame(std::ptr::null_mut());
+        }
+        Ok(())
+    }
+
+    fn pump(&mut self) {
+        self.frame.run();
+    }
+}
+
+impl Drop for Vst3Plugin {
+    fn drop(&mut self) {
+        if self.view.is_some() {
+            // A host that quits closes editors first; nothing is left to do when that fails.
+            let _ = self.close_editor();
+        }
+        // SAFETY: the last calls of a live plugin on the main thread.
+        unsafe {
+            self.controller.setComponentHandler(std::ptr::null_mut());
+            self.component.terminate();
+        }
+    }
+}
+
+/// The audio half.
+struct Vst3Audio {
+    processor: ComPtr<IAudioProcessor>,
+    layout: ChannelLayout,
+    rate_hz: f64,
+    /// The plugin may write to its input buffers: these are copies.
+    input: Vec<Vec<f32>>,
+    changes: ComWrapper<Changes>,
+    changes_pointer: ComPtr<IParameterChanges>,
+    queues: Vec<ComWrapper<Queue>>,
+    frames: i64,
+}
+
+// SAFETY: VST3 allows `process` and `setProcessing` on the audio thread, and nothing else of the
+// plugin is reachable from here; the parameter queues belong to this struct alone.
+unsafe impl Send for Vst3Audio {}
+
+impl Audio for Vst3Audio {
+    fn layout(&self) -> ChannelLayout {
+        self.layout
+    }
+
+    fn start(&mut self) -> Result<()> {
+        // SAFETY: a call of a live, active plugin.
+        let result = unsafe { self.processor.setProcessing(1) };
+        ensure!(result == kResultOk || result == kNotImplemented, "starting audio failed with code {result}");
+        Ok(())
+    }
+
+    fn process(&mut self, block: &mut Block<'_>) -> Result<()> {
+        let frames = block.output.first().map_or(0, |channel| channel.len());
+        let mut inputs = [std::ptr::null_mut(); 2];
+        for ((pointer, buffer), input) in inputs.iter_mut().zip(&mut self.input).zip(block.input) {
+            buffer[..frames].copy_from_slice(input);
+            *pointer = buffer.as_mut_ptr();
+        }
+        let mut outputs = [std::ptr::null_mut(); 2];
+        for (pointer, channel) in outputs.iter_mut().zip(block.output.iter_mut()) {
+            *pointer = channel.as_mut_ptr();
+        }
+        let changes = &block.changes[..block.changes.len().min(MAX_CHANGES)];
+        for (queue, &(id, value)) in self.queues.iter().zip(changes) {
+            queue.id.set(id);
+            queue.value.set(value);
+        }
+        self.changes.count.set(changes.len());
+        let bus = |channels: usize, pointers: &mut [*mut f32; 2]| AudioBusBuffers {
+            numChannels: channels as i32,
+            silenceFlags: 0,
+            __field0: AudioBusBuffers__type0 { channelBuffers32: pointers.as_mut_ptr() },
+        };
+        let mut input_bus = bus(self.layout.inputs, &mut inputs);
+        let mut output_bus = bus(self.layout.outputs, &mut outputs);
+        // SAFETY: an all-zero context is a valid one in which no field is marked as valid.
+        let mut context: ProcessContext = unsafe { std::mem::zeroed() };
+        context.sampleRate = self.rate_hz;
+        context.projectTimeSamples = self.frames;
+        context.state = ProcessContext_::StatesAndFlags_::kPlaying as uint32;
+        let mut data = ProcessData {
+            processMode: ProcessModes_::kRealtime as i32,
+            symbolicSampleSize: SymbolicSampleSizes_::kSample32 as i32,
+            numSamples: frames as i32,
+            numInputs: 1,
+            numOutputs: 1,
+            inputs: &mut input_bus,
+            outputs: &mut output_bus,
+            inputParameterChanges: self.changes_pointer.as_ptr(),
+            outputParameterChanges: std::ptr::null_mut(),
+            inputEvents: std::ptr::null_mut(),
+            outputEvents: std::ptr::null_mut(),
+            processContext: &mut context,
+        };
+        let processor = &self.processor;
+        // SAFETY: all that `data` points to outlives the call; buffers hold `numSamples` samples.
+        let result = guard::watch(|| unsafe { processor.process(&mut data) });
+        self.frames += frames as i64;
+        check("processing", result)
+    }
+
+    fn stop(&mut self) {
+        // SAFETY: a call of a live, active plugin.
+        unsafe { self.processor.setProcessing(0) };
+    }
+}
+
+/// Opens the library once per process and keeps it: its thread-local values may have destructors.
+fn factory(path: &Path) -> Result<ComPtr<IPluginFactory>> {
+    // SAFETY: the file is the plugin under test, whose initialisers are ours to trust; the symbols
+    // are called as VST3 declares them. `ModuleEntry` may be called once for every time of loading.
+    unsafe {
+        let library = libloading::Library::new(path)?;
+        #[cfg(target_os = "linux")]
+        {
+            let enter: libloading::Symbol<'_, unsafe extern "C" fn(*mut c_void) -> bool> =
+                library.get(b"ModuleEntry")?;
+            ensure!(enter(std::ptr::null_mut()), "ModuleEntry refused");
+        }
+        let get: libloading::Symbol<'_, unsafe extern "system" fn() -> *mut IPluginFactory> =
+            library.get(b"GetPluginFactory")?;
+        let factory = ComPtr::from_raw(get()).context("the library has no VST3 factory")?;
+        std::mem::forget(library);
+        Ok(factory)
+    }
+}
+
+fn check(what: &str, result: tresult) -> Result<()> {
+    ensure!(result == kResultOk, "{what} failed with code {result}");
+    Ok(())
+}
+
+fn text_of(text: &String128) -> String {
+    let units: Vec<u16> = text.iter().map(|unit| *unit as u16).take_while(|unit| *unit != 0).collect();
+    String::from_utf16_lossy(&units)
+}
+
+/// A stream of bytes in memory.
+struct MemoryStream {
+    data: RefCell<Vec<u8>>,
+    position: Cell<usize>,
+}
+
+impl MemoryStream {
+    fn new(data: &[u8]) -> ComWrapper<Self> {
+        ComWrapper::new(Self { data: RefCell::new(data.to_vec()), position: Cell::new(0) })
+    }
+}
+
+impl Class for MemoryStream {
+    type Interfaces = (IBStream,);
+}
+
+impl IBStreamTrait for MemoryStream {
+    unsafe fn read(&self, buffer: *mut c_void, count: int32, done: *mut int32) -> tresult {
+        let (data, position) = (self.data.borrow(), self.position.get());
+        let count = usize::try_from(count).unwrap_or(0).min(data.len() - position);
+        // SAFETY: the caller's buffer holds the bytes it asked for, and so many are left.
+        unsafe { std::ptr::copy_nonoverlapping(data[position..].as_ptr(), buffer.cast::<u8>(), count) };
+        self.position.set(position + count);
+        if !done.is_null() {
+            // SAFETY: the caller's place for the count.
+            unsafe { *done = count as int32 };
+        }
+        kResultOk
+    }
+
+    unsafe fn write(&self, buffer: *mut c_void, count: int32, done: *mut int32) -> tresult {
+        let mut data = self.data.borrow_mut();
+        // SAFETY: the caller's buffer holds the bytes it names.
+        let bytes =
+            unsafe { std::slice::from_raw_parts(buffer.cast::<u8>(), usize::try_from(count).unwrap_or(0)) };
+        data.truncate(self.position.get());
+        data.extend_from_slice(bytes);
+        self.position.set(data.len());
+        if !done.is_null() {
+            // SAFETY: the caller's place for the count.
+            unsafe { *done = count };
+        }
+        kResultOk
+    }
+
+    unsafe fn seek(&self, position: int64, mode: int32, result: *mut int64) -> tresult {
+        let length = self.data.borrow().len() as i64;
+        let base = match mode {
+            0 => 0,
+            1 => self.position.get() as i64,
+            _ => length,
+        };
+        self.position.set(base.saturating_add(position).clamp(0, length) as usize);
+        if !result.is_null() {
+            // SAFETY: the caller's place for the position.
+            unsafe { *result = self.position.get() as i64 };
+        }
+        kResultOk
+    }
+
+    unsafe fn tell(&self, position: *mut int64) -> tresult {
+        // SAFETY: the caller's place for the position.
+        unsafe { *position = self.position.get() as i64 };
+        kResultOk
+    }
+}
+
+/// One parameter's change at the start of a block.
+#[derive(Default)]
+struct Queue {
+    id: Cell<u32>,
+    value: Cell<f64>,
+}
+
+impl Class for Queue {
+    type Interfaces = (IParamValueQueue,);
+}
+
+impl IParamValueQueueTrait for Queue {
+    unsafe fn getParameterId(&self) -> ParamID {
+        self.id.get()
+    }
+
+    unsafe fn getPointCount(&self) -> int32 {
+        1
+    }
+
+    unsafe fn getPoint(&self, _index: int32, offset: *mut int32, value: *mut ParamValue) -> tresult {
+        // SAFETY: the caller's places for both.
+        unsafe {
+            *offset = 0;
+            *value = self.value.get();
+        }
+        kResultOk
+    }
+
+    unsafe fn addPoint(&self, _offset: int32, _value: ParamValue, _index: *mut int32) -> tresult {
+        kResultFalse
+    }
+}
+
+/// All changes of a block: the first `count` queues.
+struct Changes {
+    queues: Vec<ComPtr<IParamValueQueue>>,
+    count: Cell<usize>,
+}
+
+impl Class for Changes {
+    type Interfaces = (IParameterChanges,);
+}
+
+impl IParameterChangesTrait for Changes {
+    unsafe fn getParameterCount(&self) -> int32 {
+        self.count.get() as int32
+    }
+
+    unsafe fn getParameterData(&self, index: int32) -> *mut IParamValueQueue {
+        let queue = usize::try_from(index).ok().and_then(|index| self.queues.get(index));
+        queue.map_or(std::ptr::null_mut(), ComPtr::as_ptr)
+    }
+
+    unsafe fn addParameterData(&self, _id: *const ParamID, _index: *mut int32) -> *mut IParamValueQueue {
+        std::ptr::null_mut()
+    }
+}
+
+struct HostApplication;
+
+impl Class for HostApplication {
+    type Interfaces = (IHostApplication,);
+}
+
+impl IHostApplicationTrait for HostApplication {
+    unsafe fn getName(&self, name: *mut String128) -> tresult {
+        // SAFETY: the caller's place for 128 units.
+        let name = unsafe { &mut *name };
+        for (place, unit) in name.iter_mut().zip("Jamulet's test host\0".encode_utf16()) {
+            *place = unit as _;
+        }
+        kResultOk
+    }
+
+    unsafe fn createInstance(
+        &self,
+        _class: *mut TUID,
+        _interface: *mut TUID,
+        object: *mut *mut c_void,
+    ) -> tresult {
+        // SAFETY: the caller's place for a pointer.
+        unsafe { *object = std::ptr::null_mut() };
+        kNotImplemented
+    }
+}
+
+/// Takes note of nothing: what the editor changes, the tests read from the plugin itself.
+struct ComponentHandler;
+
+impl Class for ComponentHandler {
+    type Interfaces = (IComponentHandler,);
+}
+
+impl IComponentHandlerTrait for ComponentHandler {
+    unsafe fn beginEdit(&self, _id: ParamID) -> tresult {
+        kResultOk
+    }
+
+    unsafe fn performEdit(&self, _id: ParamID, _value: ParamValue) -> tresult {
+        kResultOk
+    }
+
+    unsafe fn endEdit(&self, _id: ParamID) -> tresult {
+        kResultOk
+    }
+
+    unsafe fn restartComponent(&self, _flags: int32) -> tresult {
+        kResultOk
+    }
+}
+
+/// The host's side of an open editor: its frame and, as every Linux host has, a run loop.
+#[derive(Default)]
+struct Frame {
+    requested: Cell<Option<[u32; 2]>>,
+    handlers: RefCell<Vec<(ComPtr<IEventHandler>, FileDescriptor)>>,
+    timers: RefCell<Vec<Timer>>,
+}
+
+#[derive(Clone)]
+struct Timer {
+    handler: ComPtr<ITimerHandler>,
+    period: Duration,
+    due: Instant,
+}
+
+impl Frame {
+    /// Calls every handler whose file has something to read, and every timer that is due.
+    fn run(&self) {
+        // Copies, for a handler may add and remove others.
+        let handlers = self.handlers.borrow().clone();
+        for (handler, file) in handlers {
+            let mut poll = libc::pollfd { fd: file, events: libc::POLLIN, revents: 0 };
+            // SAFETY: one entry, and no waiting.
+            if unsafe { libc::poll(&mut poll, 1, 0) } > 0 {
+                // SAFETY: the handler is alive as long as we hold it.
+                unsafe { handler.onFDIsSet(file) };
+            }
+        }
+        let now = now();
+        let timers = self.timers.borrow().clone();
+        for timer in timers.into_iter().filter(|timer| timer.due <= now) {
+            // SAFETY: the handler is alive as long as we hold it.
+            unsafe { timer.handler.onTimer() };
+            for own in &mut *self.timers.borrow_mut() {
+                if own.handler.as_ptr() == timer.handler.as_ptr() {
+                    own.due = now + own.period;
+                }
+            }
+        }
+    }
+}
+
+impl Class for Frame {
+    type Interfaces = (IPlugFrame, IRunLoop);
+}
+
+impl IPlugFrameTrait for Frame {
+    unsafe fn resizeView(&self, view: *mut IPlugView, size: *mut ViewRect) -> tresult {
+        // SAFETY: the caller's rectangle and its own view.
+        unsafe {
+            let (width, height) = ((*size).right - (*size).left, (*size).bottom - (*size).top);
+            self.requested.set(Some([width.max(0) as u32, height.max(0) as u32]));
+            ComRef::from_raw(view).map_or(kInvalidArgument, |view| view.onSize(size))
+        }
+    }
+}
+
+impl IRunLoopTrait for Frame {
+    unsafe fn registerEventHandler(&self, handler: *mut IEventHandler, file: FileDescriptor) -> tresult {
+        // SAFETY: the caller's handler, of which we take a reference of our own.
+        let Some(handler) = (unsafe { ComRef::from_raw(handler) }) else { return kInvalidArgument };
+        self.handlers.borrow_mut().push((handler.to_com_ptr(), file));
+        kResultOk
+    }
+
+    unsafe fn unregisterEventHandler(&self, handler: *mut IEventHandler) -> tresult {
+        self.handlers.borrow_mut().retain(|(known, _)| known.as_ptr() != handler);
+        kResultOk
+    }
+
+    unsafe fn registerTimer(&self, handler: *mut ITimerHandler, period_ms: TimerInterval) -> tresult {
+        // SAFETY: the caller's handler, of which we take a reference of our own.
+        let Some(handler) = (unsafe { ComRef::from_raw(handler) }) else { return kInvalidArgument };
+        let period = Duration::from_millis(period_ms);
+        self.timers.borrow_mut().push(Timer { handler: handler.to_com_ptr(), period, due: now() + period });
+        kResultOk
+    }
+
+    unsafe fn unregisterTimer(&self, handler: *mut ITimerHandler) -> tresult {
+        self.timers.borrow_mut().retain(|timer| timer.handler.as_ptr() != handler);
+        kResultOk
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a host's timers run on the real clock")]
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,168 @@
+//! A screen that is none, and the host's window on it into which an editor is embedded.
+
+use std::io::{BufRead, BufReader, BufWriter};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use x11rb::connection::Connection;
+use x11rb::protocol::xproto::{ConfigureWindowAux, ConnectionExt, CreateWindowAux, ImageFormat, WindowClass};
+use x11rb::rust_connection::RustConnection;
+use x11rb::wrapper::ConnectionExt as _;
+
+/// An X server without a screen (Xvfb); ends with this value.
+pub struct Screen {
+    server: Child,
+    name: String,
+}
+
+impl Screen {
+    /// Starts a server with one screen of this size in pixels.
+    pub fn start([width, height]: [u32; 2]) -> Result<Self> {
+        let mut server = Command::new("Xvfb")
+            .args([
+                "-displayfd",
+                "1",
+                "-noreset",
+                "-nolisten",
+                "tcp",
+                "-screen",
+                "0",
+                &format!("{width}x{height}x24"),
+            ])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("Xvfb cannot be started: `cargo xtask setup` installs it")?;
+        let mut number = String::new();
+        let output = server.stdout.take().context("Xvfb's output is piped")?;
+        BufReader::new(output).read_line(&mut number)?;
+        let number: u32 = number.trim().parse().context("Xvfb did not say which display it serves")?;
+        Ok(Self { server, name: format!(":{number}") })
+    }
+
+    /// What `DISPLAY` must be for programs that shall use it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // It may have died by itself; then there is nothing to end.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+/// The host's window: what is in it is the plugin's.
+pub struct HostWindow {
+    connection: RustConnection,
+    window: u32,
+}
+
+impl HostWindow {
+    /// Opens a window of this size in pixels at the top left of the display called `name`.
+    pub fn open(name: &str, [width, height]: [u32; 2]) -> Result<Self> {
+        let (connection, screen) = x11rb::connect(Some(name)).context("no connection to the X server")?;
+        let screen = &connection.setup().roots[screen];
+        let (root, visual, black) = (screen.root, screen.root_visual, screen.black_pixel);
+        let window = connection.generate_id()?;
+        let attributes = CreateWindowAux::new().background_pixel(black);
+        let (width, height) = (u16::try_from(width)?, u16::try_from(height)?);
+        let (depth, class) = (x11rb::COPY_DEPTH_FROM_PARENT, WindowClass::INPUT_OUTPUT);
+        connection
+            .create_window(depth, window, root, 0, 0, width, height, 0, class, visual, &attributes)?
+            .check()?;
+        connection.map_window(window)?.check()?;
+        connection.sync()?;
+        Ok(Self { connection, window })
+    }
+
+    /// The window's X11 id.
+    pub fn id(&self) -> u32 {
+        self.window
+    }
+
+    /// Gives the window another size in pixels.
+    pub fn resize(&self, [width, height]: [u32; 2]) -> Result<()> {
+        let size = ConfigureWindowAux::new().width(width).height(height);
+        self.connection.configure_window(self.window, &size)?.check()?;
+        Ok(self.connection.sync()?)
+    }
+
+    /// Sizes in pixels of the windows that have been embedded.
+    pub fn embedded(&self) -> Result<Vec<[u32; 2]>> {
+        let children = self.connection.query_tree(self.window)?.reply()?.children;
+        let mut sizes = Vec::new();
+        for child in children {
+            // A window may vanish between the two questions.
+            if let Ok(geometry) = self.connection.get_geometry(child)?.reply() {
+                sizes.push([geometry.width.into(), geometry.height.into()]);
+            }
+        }
+        Ok(sizes)
+    }
+
+    /// What can be seen in the window.
+    pub fn picture(&self) -> Result<Picture> {
+        let geometry = self.connection.get_geometry(self.window)?.reply()?;
+        let (width, height) = (geometry.width, geometry.height);
+        let image = self
+            .connection
+            .get_image(ImageFormat::Z_PIXMAP, self.window, 0, 0, width, height, u32::MAX)?
+            .reply()?;
+        ensure!(image.depth == 24, "the screen has {} bits per pixel, not 24", image.depth);
+        // Four bytes per pixel: blue, green, red, unused.
+        let rgb = image.data.chunks_exact(4).flat_map(|pixel| [pixel[2], pixel[1], pixel[0]]).collect();
+        Ok(Picture { width: width.into(), height: height.into(), rgb })
+    }
+}
+
+impl Drop for HostWindow {
+    fn drop(&mut self) {
+        // The connection may be lost already; then so is the window.
+        let _ = self.connection.destroy_window(self.window);
+        let _ = self.connection.flush();
+    }
+}
+
+/// Pixels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Red, green, blue, from the top left, row by row.
+    pub rgb: Vec<u8>,
+}
+
+impl Picture {
+    /// How many different colours there are: 1 for an empty window, hundreds for smoothed text.
+    pub fn colours(&self) -> usize {
+        let mut colours: Vec<&[u8]> = self.rgb.chunks_exact(3).collect();
+        colours.sort_unstable();
+        colours.dedup();
+        colours.len()
+    }
+
+    /// Share of the pixels that have exactly this colour, 0..=1.
+    pub fn share(&self, colour: [u8; 3]) -> f64 {
+        let count = self.rgb.chunks_exact(3).filter(|pixel| **pixel == colour).count();
+        count as f64 / (self.rgb.len() / 3).max(1) as f64
+    }
+
+    /// Writes a PNG file.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let write = || -> Result<()> {
+            let file = BufWriter::new(std::fs::File::create(path)?);
+            let mut encoder = png::Encoder::new(file, self.width, self.height);
+            encoder.set_color(png::ColorType::Rgb);
+            encoder.set_depth(png::BitDepth::Eight);
+            Ok(encoder.write_header()?.write_image_data(&self.rgb)?)
+        };
+        write().with_context(|| format!("{} cannot be written", path.display()))
+    }
+}

@@ -1,0 +1,289 @@
+//! What everyone hears.
+
+use std::f32::consts::TAU;
+use std::time::Duration;
+
+use jamulet::protocol::{Message, PacketLayout, TransportProperties};
+use jamulet::server::Config;
+use jamulet::units::{ChannelId, FrameSize, Layout, Quality};
+
+use super::world::{World, layout, raw_mono, raw_stereo};
+
+/// Long enough for both fade-ins and for jitter buffers to come to rest.
+const SETTLED: Duration = Duration::from_secs(6);
+/// Values of the counting signal, which tells every sample from its neighbours.
+const PERIOD: usize = 20_000;
+const LAYOUTS: [Layout; 2] = [Layout::Mono, Layout::Stereo];
+const FRAMES: [FrameSize; 2] = [FrameSize::Samples64, FrameSize::Samples128];
+
+fn fast() -> Config {
+    Config { frame: FrameSize::Samples64, ..Config::default() }
+}
+
+fn counting(value: usize) -> f32 {
+    (value % PERIOD) as f32 / 32768.0
+}
+
+/// The last second of what a raw client hears, as 16-bit values.
+fn last_second(world: &World, peer: usize) -> Vec<usize> {
+    let channels = world.peers[peer].layout.format.layout.channels();
+    let heard = world.peers[peer].heard();
+    heard[heard.len() - 48_000 * channels..].iter().map(|value| (value * 32768.0).round() as usize).collect()
+}
+
+fn assert_counts_on(heard: &[usize], what: &str) {
+    for pair in heard.windows(2) {
+        assert_eq!(pair[1], (pair[0] + 1) % PERIOD, "{what}: a gap or a repetition");
+    }
+}
+
+/// The last values that a raw client hears: one, or left and right.
+fn last_values(world: &World, peer: usize) -> Vec<f32> {
+    let channels = world.peers[peer].layout.format.layout.channels();
+    let heard = world.peers[peer].heard();
+    heard[heard.len() - channels..].to_vec()
+}
+
+fn assert_close(values: &[f32], expected: &[f32]) {
+    let is_close = values.len() == expected.len()
+        && values.iter().zip(expected).all(|(value, expected)| (value - expected).abs() < 2e-4);
+    assert!(is_close, "{values:?}, expected {expected:?}");
+}
+
+#[test]
+fn every_sample_arrives_once_in_every_combination_of_frames_and_ticks() {
+    for config in [Config::default(), fast()] {
+        for frame in FRAMES {
+            for block_factor in [1, 2, 4] {
+                for counter in [true, false] {
+                    let what =
+                        format!("{:?} tick, {frame:?} x{block_factor}, counter {counter}", config.frame);
+                    let mut world = World::new(config.clone());
+                    let raw =
+                        PacketLayout { block_factor, counter, ..layout(frame, Layout::Mono, Quality::Max) };
+                    let ann = world.join("Ann", raw);
+                    world.play(ann, counting);
+                    world.run(SETTLED);
+                    assert_counts_on(&last_second(&world, ann), &what);
+                    let per_packet = frame.samples() * usize::from(block_factor);
+                    let (count, before) = (48_000 / per_packet, world.peers[ann].packets.len());
+                    world.run(Duration::from_secs(1));
+                    let received = world.peers[ann].packets.len() - before;
+                    assert!(
+                        received.abs_diff(count) <= 1,
+                        "{what}: {received} packets a second, not {count}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn counters_count_every_frame() {
+    let mut world = World::new(Config::default());
+    let raw = PacketLayout { block_factor: 4, ..raw_mono() };
+    let ann = world.join("Ann", raw);
+    world.run(Duration::from_secs(4));
+    let peer = &world.peers[ann];
+    let counters: Vec<u8> = peer
+        .packets
+        .iter()
+        .flat_map(|packet| raw.frames(packet).unwrap())
+        .filter_map(|(_, counter)| counter)
+        .collect();
+    assert!(counters.len() > 1000);
+    assert!(counters.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)));
+}
+
+#[test]
+fn two_clients_of_any_layouts_hear_each_other() {
+    for config in [Config::default(), fast()] {
+        for (from, to) in LAYOUTS.into_iter().flat_map(|from| LAYOUTS.map(|to| (from, to))) {
+            for (talking, listening) in FRAMES.into_iter().flat_map(|a| FRAMES.map(|b| (a, b))) {
+                let mut world = World::new(config.clone());
+                let ann = world.join("Ann", layout(talking, from, Quality::Max));
+                let bob = world.join("Bob", layout(listening, to, Quality::Max));
+                match from {
+                    Layout::Mono => world.play(ann, |_| 0.25),
+                    Layout::Stereo => world.play(ann, |value| if value % 2 == 0 { 0.25 } else { 0.125 }),
+                }
+                world.run(SETTLED);
+                let expected: &[f32] = match (from, to) {
+                    (Layout::Mono, Layout::Mono) => &[0.25],
+                    (Layout::Mono, Layout::Stereo) => &[0.25, 0.25],
+                    (Layout::Stereo, Layout::Mono) => &[0.1875],
+                    (Layout::Stereo, Layout::Stereo) => &[0.25, 0.125],
+                };
+                assert_close(&last_values(&world, bob), expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_frame_of_another_length_passes_whole_between_clients() {
+    for config in [Config::default(), fast()] {
+        let mut world = World::new(config);
+        let ann = world.join("Ann", layout(FrameSize::Samples64, Layout::Mono, Quality::Max));
+        let bob = world.join("Bob", layout(FrameSize::Samples128, Layout::Mono, Quality::Max));
+        world.play(ann, counting);
+        world.run(SETTLED);
+        assert_counts_on(&last_second(&world, bob), "64 to 128");
+        world.play(ann, |_| 0.0);
+        world.play(bob, counting);
+        world.run(SETTLED);
+        assert_counts_on(&last_second(&world, ann), "128 to 64");
+    }
+}
+
+#[test]
+fn gain_and_pan_are_the_listeners_own() {
+    let mut world = World::new(Config::default());
+    let (ann, bob, cay) =
+        (world.join("Ann", raw_stereo()), world.join("Bob", raw_stereo()), world.join("Cay", raw_mono()));
+    world.play(ann, |value| if value % 2 == 0 { 0.25 } else { 0.125 });
+    world.run(SETTLED);
+    let channel = ChannelId(0);
+    for (gain, pan, expected) in [
+        (32768, 16384, [0.25, 0.125]),
+        (16384, 16384, [0.125, 0.0625]),
+        (32768, 0, [0.25, 0.0]),
+        (32768, 32768, [0.0, 0.125]),
+        (32768, 24576, [0.125, 0.125]),
+        (65535, 8192, [0.5, 0.125]),
+        (32768, 65535, [0.0, 0.125]),
+        (0, 16384, [0.0, 0.0]),
+    ] {
+        world.tell(bob, &Message::ChannelGain { channel, gain });
+        world.tell(bob, &Message::ChannelPan { channel, pan });
+        world.run(Duration::from_millis(100));
+        assert_close(&last_values(&world, bob), &expected);
+        assert_close(&last_values(&world, ann), &[0.25, 0.125]);
+        assert_close(&last_values(&world, cay), &[0.1875]);
+    }
+    // A mono listener has no pan.
+    world.tell(cay, &Message::ChannelPan { channel, pan: 0 });
+    world.run(Duration::from_millis(100));
+    assert_close(&last_values(&world, cay), &[0.1875]);
+}
+
+#[test]
+fn everyone_is_in_the_mix_and_full_scale_is_the_end() {
+    let mut world = World::new(Config::default());
+    let peers: Vec<usize> = (0..5).map(|index| world.join(&format!("{index}"), raw_mono())).collect();
+    for (place, peer) in peers.iter().enumerate() {
+        world.play(*peer, move |_| 0.01 * 2f32.powi(place as i32));
+    }
+    world.run(SETTLED);
+    for peer in &peers {
+        assert_close(&last_values(&world, *peer), &[0.31]);
+    }
+    for peer in &peers {
+        world.play(*peer, |_| -0.9);
+    }
+    world.run(Duration::from_millis(200));
+    assert_close(&last_values(&world, peers[0]), &[-1.0]);
+}
+
+#[test]
+fn new_clients_fade_in_over_three_seconds_both_ways() {
+    let mut world = World::new(Config::default());
+    let ann = world.join("Ann", raw_mono());
+    world.play(ann, |_| 0.25);
+    world.run(SETTLED);
+    let start = world.now;
+    let bob = world.join("Bob", raw_mono());
+    world.play(bob, |_| 0.5);
+    for _ in 0..9 {
+        world.run(Duration::from_millis(300));
+        let fade = world.now.since(start).as_secs_f32() / 3.0;
+        // Packets wait a few frames in the jitter buffer.
+        let off = |value: f32, expected: f32| (value - expected).abs();
+        let heard = (last_values(&world, ann)[0], last_values(&world, bob)[0]);
+        assert!(off(heard.0, 0.25 + 0.5 * fade) < 0.01, "Ann hears {heard:?} at {fade}");
+        assert!(off(heard.1, 0.25 * fade + 0.5 * fade) < 0.015, "Bob hears {heard:?} at {fade}");
+    }
+    world.run(Duration::from_millis(500));
+    assert_close(&last_values(&world, ann), &[0.75]);
+    assert_close(&last_values(&world, bob), &[0.75]);
+}
+
+#[test]
+fn every_opus_format_comes_back_at_unity() {
+    for frame in FRAMES {
+        for channels in LAYOUTS {
+            for quality in [Quality::Low, Quality::Normal, Quality::High] {
+                let mut world = World::new(Config::default());
+                let ann = world.join("Ann", layout(frame, channels, quality));
+                let count = channels.channels();
+                world.play(ann, move |value| 0.25 * (TAU * 440.0 * (value / count) as f32 / 48_000.0).sin());
+                world.run(SETTLED);
+                let heard = world.peers[ann].heard();
+                let last = &heard[heard.len() - 48_000 * count..];
+                let rms = (last.iter().map(|value| value * value).sum::<f32>() / last.len() as f32).sqrt();
+                let db = 20.0 * (rms / (0.25 / 2f32.sqrt())).log10();
+                assert!(db.abs() < 0.2, "{frame:?} {channels:?} {quality:?}: {db} dB");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_client_may_change_its_format_at_any_time() {
+    let mut world = World::new(Config::default());
+    let (ann, bob) = (world.join("Ann", raw_mono()), world.join("Bob", raw_mono()));
+    world.play(bob, |_| 0.25);
+    world.run(SETTLED);
+    let stereo = layout(FrameSize::Samples64, Layout::Stereo, Quality::Max);
+    world.peers[ann].is_playing = false;
+    world.peers[ann].layout = stereo;
+    world.peers[ann].packets.clear();
+    world.tell(ann, &Message::TransportProperties(TransportProperties::new(stereo)));
+    world.run(Duration::from_millis(100));
+    assert!(world.peers[ann].packets.iter().all(|packet| packet.len() == stereo.packet_bytes()));
+    assert_close(&last_values(&world, ann), &[0.25, 0.25]);
+}
+
+#[test]
+fn senseless_properties_change_nothing_and_celt_is_answered() {
+    let mut world = World::new(Config::default());
+    let ann = world.join("Ann", raw_mono());
+    let good = TransportProperties::new(raw_mono());
+    for bad in [
+        TransportProperties { packet_size: 20_000, ..good },
+        TransportProperties { packet_size: 9, ..good },
+        TransportProperties { block_factor: 3, ..good },
+        TransportProperties { channels: 0, ..good },
+        TransportProperties { codec: 9, ..good },
+        TransportProperties { sample_rate: 44_100, ..good },
+    ] {
+        world.tell(ann, &Message::TransportProperties(bad));
+    }
+    world.peers[ann].messages.clear();
+    world.tell(ann, &Message::TransportProperties(TransportProperties { codec: 1, ..good }));
+    assert_eq!(world.peers[ann].messages, [Message::OpusSupported]);
+    world.peers[ann].packets.clear();
+    world.run(Duration::from_secs(1));
+    assert!(world.peers[ann].packets.len() > 370);
+    assert!(world.peers[ann].packets.iter().all(|packet| packet.len() == raw_mono().packet_bytes()));
+}
+
+#[test]
+fn a_client_that_stops_or_leaves_is_not_heard_on() {
+    let mut world = World::new(Config::default());
+    let (ann, bob) = (world.join("Ann", raw_mono()), world.join("Bob", raw_mono()));
+    world.play(ann, |_| 0.25);
+    world.run(SETTLED);
+    assert_close(&last_values(&world, bob), &[0.25]);
+    world.peers[ann].is_playing = false;
+    world.run(Duration::from_secs(1));
+    assert_close(&last_values(&world, bob), &[0.0]);
+    world.play(ann, |_| 0.25);
+    world.run(Duration::from_secs(2));
+    assert_close(&last_values(&world, bob), &[0.25]);
+    world.peers[ann].is_playing = false;
+    world.send(ann, &jamulet::protocol::ConnlessMessage::Disconnection.to_datagram());
+    world.run(Duration::from_millis(20));
+    assert_close(&last_values(&world, bob), &[0.0]);
+}
