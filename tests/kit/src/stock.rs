@@ -27,8 +27,17 @@ pub use rpc::Rpc;
 /// Secret of every peer's JSON-RPC; Jamulus wants at least 16 characters.
 const RPC_SECRET: &str = "only-for-this-test";
 
-/// Niceness of every peer, where the system allows it.
-pub const PEER_NICENESS: i32 = -12;
+/// Puts a thread (0 = the calling one) before all ordinary programs, where the system allows it: what else
+/// runs on this machine is not part of the test. Those that are before them already, like JACK's, stay there.
+pub fn hurry(thread: libc::pid_t) {
+    let lowest_realtime = libc::sched_param { sched_priority: 1 };
+    // SAFETY: plain system calls. Ordinary users are refused, and that is fine.
+    unsafe {
+        if libc::sched_getscheduler(thread) == libc::SCHED_OTHER {
+            libc::sched_setscheduler(thread, libc::SCHED_RR, &lowest_realtime);
+        }
+    }
+}
 
 /// A stock server on the loopback.
 pub struct StockServer {
@@ -64,7 +73,12 @@ impl StockServer {
     }
 
     /// The child process: signals and log.
-    pub fn process(&mut self) -> &mut Process {
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// The child process, to end it.
+    pub fn process_mut(&mut self) -> &mut Process {
         &mut self.process
     }
 }
@@ -252,7 +266,12 @@ impl StockClient {
     }
 
     /// The child process: signals and log.
-    pub fn process(&mut self) -> &mut Process {
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// The child process, to end it.
+    pub fn process_mut(&mut self) -> &mut Process {
         &mut self.process
     }
 }

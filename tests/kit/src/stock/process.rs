@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::hurry;
+
 /// Lines of a log that a failure message shows.
 const TAIL_LINES: usize = 40;
 /// How long a process may take to obey SIGTERM.
@@ -28,15 +30,11 @@ impl Process {
     pub fn spawn(name: &str, mut command: Command, log: PathBuf) -> Result<Self> {
         let output = File::create(&log)?;
         command.stdin(Stdio::null()).stderr(output.try_clone()?).stdout(output);
-        // SAFETY: both calls are async-signal-safe and touch nothing that the parent's other threads may hold.
+        // SAFETY: prctl is async-signal-safe and touches nothing that the parent's other threads may hold.
         unsafe {
-            command.pre_exec(|| {
-                // What else runs on this machine is not part of the test. Refused to ordinary users: fine.
-                libc::setpriority(libc::PRIO_PROCESS, 0, super::PEER_NICENESS);
-                match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-                    0 => Ok(()),
-                    _ => Err(std::io::Error::last_os_error()),
-                }
+            command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
             });
         }
         let child = command.spawn().with_context(|| format!("cannot start {name}: {command:?}"))?;
@@ -84,6 +82,20 @@ impl Process {
             // SAFETY: plain system call; the child is not reaped, so the id is still its own.
             unsafe { libc::kill(self.child.id() as i32, signal) };
         }
+    }
+
+    /// Puts all its threads before ordinary programs, where the system allows it ([`hurry`]). Those of Qt
+    /// take themselves back to ordinary priority when they start, so this is for a program that is up.
+    pub fn hurry(&self) {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
+        tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).for_each(hurry);
+    }
+
+    /// Freezes it for a while, as a busy machine would.
+    pub fn freeze(&self, duration: Duration) {
+        self.signal(libc::SIGSTOP);
+        std::thread::sleep(duration);
+        self.signal(libc::SIGCONT);
     }
 
     /// Asks it to end (SIGTERM), insists (SIGKILL) after a few seconds; true if it obeyed.
