@@ -557,6 +557,39 @@ fn after_our_own_pause_the_surplus_goes_at_once() {
 }
 
 #[test]
+fn growing_blocks_cost_only_what_they_lack() {
+    // A host whose blocks turn out longer and longer, told as they come.
+    let mut buffer = JitterBuffer::new(FRAME, 256, 8);
+    buffer.set_size(BufferSize::Frames(2));
+    let (mut sequence, mut last) = (0i64, -1);
+    let mut gaps = 0;
+    for burst in [1i64, 2, 5, 6, 9, 17, 20, 32] {
+        for _ in 0..100 {
+            buffer.set_burst(burst as f32);
+            buffer.begin_pull();
+            for _ in 0..burst {
+                match buffer.get() {
+                    Slot::Frame(bytes) => {
+                        let played = i64::from_le_bytes(bytes.try_into().unwrap());
+                        assert!(last == -1 || played == last + 1, "{played} after {last}");
+                        last = played;
+                    }
+                    _ => gaps += 1,
+                }
+            }
+            // Arrives while the block plays.
+            for _ in 0..burst {
+                buffer.put(sequence, &sequence.to_le_bytes());
+                sequence += 1;
+            }
+        }
+    }
+    // The first frame's way, and the growth from 1 to 32.
+    assert!((31..=36).contains(&gaps), "{gaps} gaps");
+    assert_eq!(buffer.stats().lost, 0);
+}
+
+#[test]
 fn a_changed_burst_is_reached_without_replaying() {
     let mut buffer = JitterBuffer::new(FRAME, 256, 8);
     buffer.set_size(BufferSize::Frames(2));

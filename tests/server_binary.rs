@@ -1,5 +1,7 @@
 //! The `jamulet-server` program: what it says, when it refuses, and that it stops.
 #![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a failing test is what a panic is for")]
+#![expect(clippy::disallowed_methods, reason = "clients of a real program need real sockets")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::UdpSocket;
@@ -72,6 +74,8 @@ impl Drop for Running {
 fn client(port: u16) -> UdpSocket {
     let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
     socket.connect(("127.0.0.1", port)).unwrap();
+    // Fails a broken server's test instead of hanging; no working one comes near it.
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
     socket
 }
 

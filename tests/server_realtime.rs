@@ -48,7 +48,7 @@ fn join(core: &mut Core, index: usize, layout: PacketLayout) -> Peer {
     let address = SocketAddr::from(([10, 0, 0, index as u8], 22134));
     let peer = Peer { address, layout, counter: 0, sent_samples: 0 };
     core.handle_datagram(Time::ZERO, address, b"x");
-    let size = if index % 2 == 0 { JitterBufferSize::Auto } else { JitterBufferSize::Frames(3) };
+    let size = if index.is_multiple_of(2) { JitterBufferSize::Auto } else { JitterBufferSize::Frames(3) };
     let messages = [
         Message::TransportProperties(TransportProperties::new(layout)),
         Message::JitterBufferSize(size),

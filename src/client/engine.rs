@@ -61,12 +61,7 @@ pub(super) struct EngineLinks {
 }
 
 impl Engine {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        waker: Waker,
-        links: EngineLinks,
-        lifeline: Arc<Lifeline>,
-    ) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, waker: Waker, links: EngineLinks, lifeline: Arc<Lifeline>) -> Self {
         const DEFAULT_RATE_HZ: f64 = WIRE_RATE_HZ as f64;
         const DEFAULT_BLOCK: usize = 512;
         let rate = Rate::new(DEFAULT_RATE_HZ, DEFAULT_BLOCK).expect("48 kHz needs no resampling");
@@ -116,7 +111,7 @@ impl Engine {
         self.recent_block.note(frames, self.rate.hz);
         self.shared.note_block(self.recent_block.longest());
         self.exchange_stream();
-        self.receive_frames();
+        self.receive_frames(frames);
         let mut pushed = false;
         let mut start = 0;
         while start < frames {
@@ -158,9 +153,7 @@ impl Engine {
             self.receiving = false;
         }
         if let Some(stream) = &mut self.stream {
-            let frame_in_host = stream.format.frame.samples() as f64 * self.rate.hz / f64::from(WIRE_RATE_HZ);
             stream.playout.set_size(self.shared.client_buffer());
-            stream.playout.set_burst((self.recent_block.longest() as f64 / frame_in_host) as f32);
         }
     }
 
@@ -174,11 +167,15 @@ impl Engine {
         }
     }
 
-    /// Moves what has arrived into the jitter buffer.
-    fn receive_frames(&mut self) {
+    /// Moves what has arrived into the jitter buffer, for a block of `block` samples.
+    fn receive_frames(&mut self, block: usize) {
+        if let Some(stream) = &mut self.stream {
+            let frame_in_host = stream.format.frame.samples() as f64 * self.rate.hz / f64::from(WIRE_RATE_HZ);
+            stream.playout.set_burst((self.recent_block.longest() as f64 / frame_in_host) as f32);
+            stream.playout.expect_pull((block as f64 / frame_in_host) as f32);
+        }
         while let Ok(frame) = self.links.downlink.pop() {
-            if let Some(stream) = self.stream.as_mut().filter(|stream| stream.generation == frame.generation)
-            {
+            if let Some(stream) = self.stream.as_mut().filter(|stream| stream.generation == frame.generation) {
                 stream.playout.put(frame.sequence, frame.bytes.as_slice());
             }
         }

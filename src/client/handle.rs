@@ -5,10 +5,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use crossbeam::channel::Sender;
-#[expect(
-    clippy::disallowed_types,
-    reason = "windows and the network thread meet here, never the audio thread"
-)]
+#[expect(clippy::disallowed_types, reason = "windows and the network thread meet here, never the audio thread")]
 use parking_lot::Mutex;
 
 use super::pump::Command;
@@ -136,10 +133,7 @@ impl Handle {
 
 /// Who wants to know about new snapshots.
 #[derive(Default)]
-#[expect(
-    clippy::disallowed_types,
-    reason = "windows and the network thread meet here, never the audio thread"
-)]
+#[expect(clippy::disallowed_types, reason = "windows and the network thread meet here, never the audio thread")]
 pub(super) struct Notify(Mutex<Option<Box<dyn Fn() + Send + Sync>>>);
 
 impl Notify {

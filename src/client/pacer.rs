@@ -3,34 +3,46 @@
 //! A block of 4096 samples makes 32 frames at once, and a stock server's buffer holds at most 20.
 //! Every frame is therefore sent a constant time after its last sample was captured. That time is
 //! the smallest for which no frame would have to leave before its block was handed to us: the
-//! largest age (samples of the same block after the frame's end) seen lately.
+//! largest age (samples of the same block after the frame's end) seen so far.
 
 use std::time::Duration;
 
 use crate::units::{Time, WIRE_RATE_HZ};
 
-/// The largest age is remembered for one to two of these. A host that varies its blocks must not surprise us
-/// often; for the others it makes no difference.
+/// The wait shrinks only when ages have been less than half of it for this long: a host that varies its blocks
+/// must not surprise us often.
 const WINDOW: Duration = Duration::from_secs(10);
+/// A host whose blocks still grow after this varies them: then some headroom saves it from doing so again.
+const LEARNING: Duration = Duration::from_millis(500);
 
 /// Schedule of the uplink.
 #[derive(Default)]
 pub(super) struct Pacer {
+    started: Option<Time>,
     window_started: Time,
+    /// Largest age of this window, in samples at 48 kHz.
     largest: u32,
-    largest_before: u32,
+    /// Constant time from a frame's end to its departure, in samples at 48 kHz.
+    held: u32,
 }
 
 impl Pacer {
     /// When to send a frame that came from the engine at `now` with `age_samples` at 48 kHz.
     pub(super) fn due(&mut self, now: Time, age_samples: u32) -> Time {
+        let started = *self.started.get_or_insert(now);
         if now.since(self.window_started) >= WINDOW {
             self.window_started = now;
-            self.largest_before = std::mem::take(&mut self.largest);
+            let largest = std::mem::take(&mut self.largest);
+            if 2 * largest < self.held {
+                self.held = largest;
+            }
         }
         self.largest = self.largest.max(age_samples);
-        let wait = self.largest.max(self.largest_before) - age_samples;
-        now + Duration::from_micros(u64::from(wait) * 1_000_000 / u64::from(WIRE_RATE_HZ))
+        if age_samples > self.held {
+            let headroom = if now.since(started) > LEARNING { age_samples / 8 } else { 0 };
+            self.held = age_samples + headroom;
+        }
+        now + Duration::from_micros(u64::from(self.held - age_samples) * 1_000_000 / u64::from(WIRE_RATE_HZ))
     }
 }
 

@@ -74,6 +74,7 @@ impl App {
         let Instance { handle, params, project, .. } = &*self.instance;
         let Some(handle) = handle else { return };
         match action {
+            Action::Address(address) => project.change(|saved| saved.address = address),
             Action::Join(address) => {
                 project.change(|saved| saved.address.clone_from(&address));
                 handle.connect(&address);

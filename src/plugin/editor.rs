@@ -153,10 +153,6 @@ impl Editor for JamuletEditor {
     fn resize_hint(&self) -> ResizeHint {
         resize_hint()
     }
-
-    // Sound: the framework calls this only where its own conditions hold, and no window is affected
-    // before the inner editor exists.
-    unsafe fn assume_standalone_in_process(&self) {}
 }
 
 /// An open window as the host sees it. Dropping it is how the host closes the window.

@@ -202,7 +202,7 @@ impl Channel {
     /// Nothing goes to a client that has not yet told who it is and what it understands. Realtime-safe.
     pub(super) fn push(&mut self, mixer: &mut Mixer, send: impl FnMut(&[u8])) {
         if let (Some(stream), Some(_)) = (&mut self.stream, &self.info) {
-            let mix = mixer.mix_for(&self.view, stream.channels(), self.fade.gain());
+            let mix = mixer.mix_for(self.id.index(), &self.view, stream.channels(), self.fade.gain());
             stream.push(mix, send);
         }
     }

@@ -63,13 +63,16 @@ impl Mixer {
         &mut self.sources[channel]
     }
 
-    /// Mixes everyone for one listener: each at the listener's gain and pan, and at both their fades.
-    /// Not limited: what exceeds full scale is clipped by the encoder, as in a stock server.
-    pub(super) fn mix_for(&mut self, view: &View, layout: Layout, fade: f32) -> &[f32] {
+    /// Mixes everyone for the listener in `own`: each at the listener's gain and pan, and at both their
+    /// fades (its own sound only at its own). Not limited: what exceeds full scale is clipped by the encoder,
+    /// as in a stock server.
+    pub(super) fn mix_for(&mut self, own: usize, view: &View, layout: Layout, fade: f32) -> &[f32] {
         let mix = &mut self.mix[..layout.channels() * self.tick_samples];
         mix.fill(0.0);
         for (channel, source) in self.sources.iter().enumerate() {
-            let gain = view.gain(channel) * source.fade * fade;
+            // Observed on Jamulus 3.9.1: oneself fades in linearly, others with the product.
+            let listeners_fade = if channel == own { 1.0 } else { fade };
+            let gain = view.gain(channel) * source.fade * listeners_fade;
             if !source.is_audible || gain == 0.0 {
                 continue;
             }
@@ -102,13 +105,14 @@ mod tests {
         constant(&mut mixer, 0, Layout::Mono, 1.0, &[0.5, 0.25]);
         constant(&mut mixer, 1, Layout::Stereo, 0.5, &[0.5, 0.25, -0.5, 0.5]);
         let mut view = View::new();
-        assert_eq!(mixer.mix_for(&view, Layout::Mono, 1.0), [0.6875, 0.25]);
-        assert_eq!(mixer.mix_for(&view, Layout::Stereo, 1.0), [0.75, 0.625, 0.0, 0.5]);
-        assert_eq!(mixer.mix_for(&view, Layout::Stereo, 0.5), [0.375, 0.3125, 0.0, 0.25]);
+        assert_eq!(mixer.mix_for(2, &view, Layout::Mono, 1.0), [0.6875, 0.25]);
+        assert_eq!(mixer.mix_for(2, &view, Layout::Stereo, 1.0), [0.75, 0.625, 0.0, 0.5]);
+        assert_eq!(mixer.mix_for(2, &view, Layout::Stereo, 0.5), [0.375, 0.3125, 0.0, 0.25]);
+        assert_eq!(mixer.mix_for(1, &view, Layout::Stereo, 0.5), [0.5, 0.375, -0.125, 0.375]);
         view.set_pan(ChannelId(0), 0);
         view.set_gain(ChannelId(1), 0);
-        assert_eq!(mixer.mix_for(&view, Layout::Stereo, 1.0), [0.5, 0.0, 0.25, 0.0]);
+        assert_eq!(mixer.mix_for(2, &view, Layout::Stereo, 1.0), [0.5, 0.0, 0.25, 0.0]);
         mixer.source(0).silence();
-        assert_eq!(mixer.mix_for(&view, Layout::Stereo, 1.0), [0.0; 4]);
+        assert_eq!(mixer.mix_for(2, &view, Layout::Stereo, 1.0), [0.0; 4]);
     }
 }

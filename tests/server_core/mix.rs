@@ -202,7 +202,7 @@ fn new_clients_fade_in_over_three_seconds_both_ways() {
         let off = |value: f32, expected: f32| (value - expected).abs();
         let heard = (last_values(&world, ann)[0], last_values(&world, bob)[0]);
         assert!(off(heard.0, 0.25 + 0.5 * fade) < 0.01, "Ann hears {heard:?} at {fade}");
-        assert!(off(heard.1, 0.25 * fade + 0.5 * fade * fade) < 0.015, "Bob hears {heard:?} at {fade}");
+        assert!(off(heard.1, 0.25 * fade + 0.5 * fade) < 0.015, "Bob hears {heard:?} at {fade}");
     }
     world.run(Duration::from_millis(500));
     assert_close(&last_values(&world, ann), &[0.75]);

@@ -30,11 +30,14 @@ const SETTLING_MARGIN: f32 = 0.5;
 /// Extra that must be to spare before the size shrinks, in frames, so that it does not flap.
 const SHRINK_MARGIN: f32 = 0.25;
 
+/// Sums of fills are kept in this fraction of a frame.
+const FILL_UNITS: i64 = 64;
+
 #[derive(Clone, Copy, Default)]
 struct Slice {
     frames: u32,
     late: u32,
-    /// Sum of twice the nominal fill that each frame's arrival stands for.
+    /// Sum of the nominal fill that each frame's arrival stands for, in units of 1/[`FILL_UNITS`] frame.
     fill: i64,
 }
 
@@ -78,17 +81,14 @@ impl Arrivals {
         }
     }
 
-    /// Notes a frame that arrived with `slack` while pulls take `pull` frames at a time.
-    pub(super) fn record(&mut self, slack: i64, pull: u32, target: f32) {
-        // Between two pulls of b frames, b frames arrive evenly while the playhead stands still,
-        // already b ahead. Their mean slack is therefore (b + 1) / 2 below the fill before a pull.
-        let pull = pull.max(1);
-        let least = 2.0 * (target - OUTLIER_FRAMES) - pull as f32;
-        let fill = (2 * slack + i64::from(pull) + 1).max(least.floor() as i64);
+    /// Notes a frame that arrived with `slack` and stands for `fill` frames in hand before a pull;
+    /// less than `least` counts as that.
+    pub(super) fn record(&mut self, slack: i64, fill: f32, least: f32) {
+        let fill = (fill.max(least - OUTLIER_FRAMES) * FILL_UNITS as f32) as i64;
         let slice = &mut self.slices[self.current];
         slice.frames += 1;
         slice.late += u32::from(slack < 0);
-        slice.fill += fill + 2 * self.shift;
+        slice.fill += fill + FILL_UNITS * self.shift;
         let bin = (slack + self.shift + ZERO_BIN).clamp(0, BINS as i64 - 1) as usize;
         let count = &mut self.histograms[self.current][bin];
         if *count < u16::MAX {
@@ -170,7 +170,7 @@ impl Arrivals {
     fn rebase(&mut self) {
         let by = std::mem::take(&mut self.shift);
         for slice in &mut self.slices {
-            slice.fill -= 2 * by * i64::from(slice.frames);
+            slice.fill -= FILL_UNITS * by * i64::from(slice.frames);
         }
         self.total = [0; BINS];
         for histogram in self.histograms.iter_mut() {
@@ -188,5 +188,5 @@ impl Arrivals {
 
 /// Mean nominal fill.
 fn mean(sum: &Slice) -> f64 {
-    sum.fill as f64 / 2.0 / f64::from(sum.frames)
+    sum.fill as f64 / FILL_UNITS as f64 / f64::from(sum.frames)
 }

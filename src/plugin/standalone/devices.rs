@@ -58,7 +58,8 @@ impl Backend {
 fn jack(args: &Arguments) -> Result<Vec<String>, String> {
     jack::set_logger(jack::LoggerType::None);
     let options = jack::ClientOptions::NO_START_SERVER;
-    let (client, _) = jack::Client::new("jamulet-look", options).map_err(|_| "JACK is not running".to_owned())?;
+    let (client, _) =
+        jack::Client::new("jamulet-look", options).map_err(|_| "JACK is not running".to_owned())?;
     let mut more = named("sample-rate", client.sample_rate());
     more.extend(named("period-size", client.buffer_size()));
     let capture = jack::PortFlags::IS_PHYSICAL | jack::PortFlags::IS_OUTPUT;
@@ -89,7 +90,9 @@ fn native(args: &Arguments) -> Result<Vec<String>, String> {
     };
     let block = match args.value(&["-p", "--period-size"]) {
         Some(block) => block.parse().map_err(|_| format!("{block:?} is no period size"))?,
-        None => configs.iter().find(|config| has_rate(config, rate_hz)).map_or(PREFERRED_BLOCK, nearest_block),
+        None => {
+            configs.iter().find(|config| has_rate(config, rate_hz)).map_or(PREFERRED_BLOCK, nearest_block)
+        }
     };
     if args.value(&["-r", "--sample-rate"]).is_none() {
         more.extend(named("sample-rate", rate_hz));
@@ -103,7 +106,9 @@ fn native(args: &Arguments) -> Result<Vec<String>, String> {
     if args.value(&["--input-device"]).is_none() {
         match host.default_input_device().and_then(|device| input(&device, rate_hz, block, args)) {
             Some(input) => more.extend(input),
-            None => eprintln!("No sound input fits {rate_hz} Hz: you will hear the others, and they will not hear you."),
+            None => eprintln!(
+                "No sound input fits {rate_hz} Hz: you will hear the others, and they will not hear you."
+            ),
         }
     }
     Ok(more)
@@ -114,7 +119,9 @@ fn input(device: &Device, rate_hz: u32, block: u32, args: &Arguments) -> Option<
     let configs: Vec<_> = device.supported_input_configs().ok()?.collect();
     let fits = |channels: u16| {
         configs.iter().any(|config| {
-            config.channels() == channels && has_rate(config, rate_hz) && nearest_block_to(config, block) == Some(block)
+            config.channels() == channels
+                && has_rate(config, rate_hz)
+                && nearest_block_to(config, block) == Some(block)
         })
     };
     let mut more = named("input-device", device.description().ok()?.name());

@@ -72,10 +72,27 @@ impl ClapPlugin {
         (size[0] > 0).then_some(size)
     }
 
-    /// Suggests a scale for the editor; before it is opened, too, as hosts do.
-    pub fn set_scale(&mut self, scale: f64) -> bool {
-        let handle = self.instance.plugin_handle();
-        handle.get_extension::<PluginGui>().is_some_and(|gui| gui.set_scale(&handle, scale).is_ok())
+    /// Opens the editor within the X11 window `parent` as [`Plugin::open_editor`] does, on a screen
+    /// of this scale.
+    pub fn open_scaled(&mut self, parent: u32, scale: f64) -> Result<[u32; 2]> {
+        self.open(parent, Some(scale))
+    }
+
+    fn open(&mut self, parent: u32, scale: Option<f64>) -> Result<[u32; 2]> {
+        ensure!(!self.editor_open, "the editor is open already");
+        let (gui, handle) = self.gui()?;
+        gui.create(&handle, GuiConfiguration { api_type: GuiApiType::X11, is_floating: false })
+            .map_err(|error| anyhow!("creating the editor: {error}"))?;
+        if let Some(scale) = scale {
+            gui.set_scale(&handle, scale).map_err(|error| anyhow!("scaling the editor: {error}"))?;
+        }
+        let size = gui.get_size(&handle).context("the editor has no size")?;
+        // SAFETY: the caller keeps the window until it has closed the editor.
+        unsafe { gui.set_parent(&handle, Window::from_x11_handle(parent.into())) }
+            .map_err(|error| anyhow!("embedding the editor: {error}"))?;
+        gui.show(&handle).map_err(|error| anyhow!("showing the editor: {error}"))?;
+        self.editor_open = true;
+        Ok([size.width, size.height])
     }
 
     fn layout(&mut self) -> Result<ChannelLayout> {
@@ -240,17 +257,7 @@ impl Plugin for ClapPlugin {
     }
 
     fn open_editor(&mut self, parent: u32) -> Result<[u32; 2]> {
-        ensure!(!self.editor_open, "the editor is open already");
-        let (gui, handle) = self.gui()?;
-        gui.create(&handle, GuiConfiguration { api_type: GuiApiType::X11, is_floating: false })
-            .map_err(|error| anyhow!("creating the editor: {error}"))?;
-        let size = gui.get_size(&handle).context("the editor has no size")?;
-        // SAFETY: the caller keeps the window until it has closed the editor.
-        unsafe { gui.set_parent(&handle, Window::from_x11_handle(parent.into())) }
-            .map_err(|error| anyhow!("embedding the editor: {error}"))?;
-        gui.show(&handle).map_err(|error| anyhow!("showing the editor: {error}"))?;
-        self.editor_open = true;
-        Ok([size.width, size.height])
+        self.open(parent, None)
     }
 
     fn editor_size(&mut self) -> Result<[u32; 2]> {

@@ -79,7 +79,8 @@ impl Rig {
                 track: [vec![0.0; seconds * 48_000], vec![0.0; seconds * 48_000]],
             });
         }
-        let player = player.activate_async((), Player { parts: outputs, start: Arc::clone(&start), midi_commands })?;
+        let player =
+            player.activate_async((), Player { parts: outputs, start: Arc::clone(&start), midi_commands })?;
         let recorder = recorder.activate_async(
             XrunLog { log: xrun_log },
             Recorder {

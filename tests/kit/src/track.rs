@@ -33,8 +33,7 @@ pub struct Track {
 
 /// What a track has played.
 pub struct Take {
-    /// The audio half, stopped.
-    pub audio: Box<dyn Audio>,
+    audio: Option<Box<dyn Audio>>,
     /// When the first block was due.
     pub start: Instant,
     /// What went in, one vector per channel.
@@ -47,6 +46,25 @@ pub struct Take {
     pub cost: Vec<Duration>,
     /// What `process()` did that it must not, where it was watched.
     pub report: guard::Report,
+}
+
+impl Take {
+    /// The audio half, stopped; once.
+    pub fn take_audio(&mut self) -> Option<Box<dyn Audio>> {
+        self.audio.take()
+    }
+
+    /// Where the machine was late, in samples.
+    pub fn stalled_at(&self) -> Vec<std::ops::Range<usize>> {
+        let block_frames = self.output.first().map_or(0, Vec::len) / self.cost.len().max(1);
+        self.stalls
+            .iter()
+            .map(|stall| {
+                let start = stall.block as usize * block_frames;
+                start..start + block_frames
+            })
+            .collect()
+    }
 }
 
 impl Track {
@@ -79,7 +97,7 @@ impl Track {
             audio.stop();
             let Recorder { input, output, cost, .. } = recorder;
             Ok(Take {
-                audio,
+                audio: Some(audio),
                 start,
                 input,
                 output,

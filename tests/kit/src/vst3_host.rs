@@ -84,12 +84,28 @@ impl Vst3Plugin {
         self.frame.requested.get()
     }
 
-    /// Suggests a scale for the open editor.
-    pub fn set_scale(&mut self, scale: f32) -> Result<bool> {
-        let support =
-            self.view()?.cast::<IPlugViewContentScaleSupport>().context("the editor takes no scale")?;
-        // SAFETY: a call of a live view on the main thread.
-        Ok(unsafe { support.setContentScaleFactor(scale) } == kResultOk)
+    /// Opens the editor within the X11 window `parent` as [`Plugin::open_editor`] does, on a screen
+    /// of this scale: hosts tell it before and after attaching, some only once.
+    pub fn open_scaled(&mut self, parent: u32, scale: f32) -> Result<[u32; 2]> {
+        let view = self.create_view()?;
+        set_scale(&view, scale)?;
+        self.attach(view, parent)?;
+        set_scale(self.view()?, scale)?;
+        self.editor_size()
+    }
+
+    fn attach(&mut self, view: ComPtr<IPlugView>, parent: u32) -> Result<()> {
+        ensure!(self.view.is_none(), "the editor is open already");
+        let frame = self.frame.to_com_ptr::<IPlugFrame>().context("frame")?;
+        // SAFETY: calls of a live view on the main thread; the caller keeps the window until it
+        // has closed the editor, and we keep the frame.
+        unsafe {
+            check("setting the frame", view.setFrame(frame.as_ptr()))?;
+            let attached = view.attached(parent as usize as *mut c_void, kPlatformTypeX11EmbedWindowID);
+            check("attaching the editor", attached)?;
+        }
+        self.view = Some(view);
+        Ok(())
     }
 
     /// Hands a key to the open editor, as hosts do that see keys first; whether it took the key.
@@ -261,17 +277,8 @@ impl Plugin for Vst3Plugin {
     }
 
     fn open_editor(&mut self, parent: u32) -> Result<[u32; 2]> {
-        ensure!(self.view.is_none(), "the editor is open already");
         let view = self.create_view()?;
-        let frame = self.frame.to_com_ptr::<IPlugFrame>().context("frame")?;
-        // SAFETY: calls of a live view on the main thread; the caller keeps the window until it
-        // has closed the editor, and we keep the frame.
-        unsafe {
-            check("setting the frame", view.setFrame(frame.as_ptr()))?;
-            let attached = view.attached(parent as usize as *mut c_void, kPlatformTypeX11EmbedWindowID);
-            check("attaching the editor", attached)?;
-        }
-        self.view = Some(view);
+        self.attach(view, parent)?;
         self.editor_size()
     }
 
@@ -428,6 +435,15 @@ fn factory(path: &Path) -> Result<ComPtr<IPluginFactory>> {
         std::mem::forget(library);
         Ok(factory)
     }
+}
+
+/// Tells a view the scale of its screen; it may not want to know yet.
+fn set_scale(view: &ComPtr<IPlugView>, scale: f32) -> Result<()> {
+    let support = view.cast::<IPlugViewContentScaleSupport>().context("the editor takes no scale")?;
+    // SAFETY: a call of a live view on the main thread.
+    let result = unsafe { support.setContentScaleFactor(scale) };
+    ensure!(result == kResultOk || result == kResultFalse, "telling the scale failed with code {result}");
+    Ok(())
 }
 
 fn check(what: &str, result: tresult) -> Result<()> {

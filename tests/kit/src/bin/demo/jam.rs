@@ -115,7 +115,7 @@ pub(crate) fn play(arguments: &Arguments, music: Music, bundle: &Path, display: 
     stage.progress.end();
 
     let Stage { plugin: mut host, track, partner, musician: handle, .. } = stage;
-    let (track, partner) = (track.stop()?, partner.stop()?);
+    let (mut track, partner) = (track.stop()?, partner.stop()?);
     handle.disconnect();
     let offset = seconds_between(&track, &partner) * f64::from(RATE_HZ);
     let jam = Jam {
@@ -133,7 +133,7 @@ pub(crate) fn play(arguments: &Arguments, music: Music, bundle: &Path, display: 
         left,
         late_ticks: server.as_ref().map(|server| server.stats().late_ticks),
     };
-    host.deactivate(track.audio)?;
+    host.deactivate(track.take_audio().context("a stopped track has its audio")?)?;
     Ok(jam)
 }
 
