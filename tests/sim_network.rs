@@ -115,9 +115,9 @@ fn sessions_establish_talk_and_end_on_every_network() {
         jam.musicians[0].handle.chat("from Ann");
         jam.musicians[1].handle.chat("from Ben");
         run_until(&mut jam, PATIENCE, &what, |jam| {
-            jam.musicians.iter().all(|musician| {
-                heard_chat(musician, "from Ann") > 0 && heard_chat(musician, "from Ben") > 0
-            })
+            jam.musicians
+                .iter()
+                .all(|musician| heard_chat(musician, "from Ann") > 0 && heard_chat(musician, "from Ben") > 0)
         });
 
         // Both tones together are 0.25 of RMS; much is concealed where much is lost.

@@ -231,13 +231,13 @@ impl JitterBuffer {
         self.stalled = slack < 0 && (self.stalled || beyond_help);
         if !self.stalled {
             let pull = self.pull.max(1) as f32;
-        let fill = match self.expected_pull {
-            Some(pull) => slack as f32 - (pull - 1.0) / 2.0 + self.burst,
-            // Between two pulls of b frames, b frames arrive evenly while the playhead stands still,
-            // already b ahead. Their mean slack is therefore (b + 1) / 2 below the fill before a pull.
-            None => slack as f32 + (pull + 1.0) / 2.0,
-        };
-        self.arrivals.record(slack, fill, self.target() - pull / 2.0);
+            let fill = match self.expected_pull {
+                Some(pull) => slack as f32 - (pull - 1.0) / 2.0 + self.burst,
+                // Between two pulls of b frames, b frames arrive evenly while the playhead stands still,
+                // already b ahead. Their mean slack is therefore (b + 1) / 2 below the fill before a pull.
+                None => slack as f32 + (pull + 1.0) / 2.0,
+            };
+            self.arrivals.record(slack, fill, self.target() - pull / 2.0);
         }
         if slack < 0 {
             self.count_late(sequence);
@@ -255,7 +255,8 @@ impl JitterBuffer {
     /// time that has passed leaves the same number of frames behind after every pull, however long,
     /// and that number is then what settles.
     pub fn expect_pull(&mut self, frames: f32) {
-        self.expected_pull = Some(if frames.is_finite() { frames.clamp(1.0, self.capacity as f32) } else { 1.0 });
+        self.expected_pull =
+            Some(if frames.is_finite() { frames.clamp(1.0, self.capacity as f32) } else { 1.0 });
     }
 
     /// Marks the start of a pull of several frames at once: call it after the puts and before the

@@ -14,8 +14,8 @@ use super::pump::{Effect, Pump};
 use super::shared::Shared;
 use super::{ConnectionState, Snapshot};
 use crate::net::{
-    BindOptions, ReceiveBatch, SendBatch, Socket, Waiter, Waker, clock_now, pin_this_library, raise_thread_priority,
-    resolve,
+    BindOptions, ReceiveBatch, SendBatch, Socket, Waiter, Waker, clock_now, pin_this_library,
+    raise_thread_priority, resolve,
 };
 use crate::units::Time;
 
@@ -64,7 +64,11 @@ impl Driver {
 
     fn run_until_shut_down(&mut self) {
         let (answer_sender, answers) = unbounded();
-        let mut line = Line { socket: None, inbox: ReceiveBatch::new(RECEIVE_SLOTS), outbox: SendBatch::new(64, 64 << 10) };
+        let mut line = Line {
+            socket: None,
+            inbox: ReceiveBatch::new(RECEIVE_SLOTS),
+            outbox: SendBatch::new(64, 64 << 10),
+        };
         let mut give_up: Option<Time> = None;
         loop {
             let now = clock_now();

@@ -61,7 +61,12 @@ pub(super) struct EngineLinks {
 }
 
 impl Engine {
-    pub(super) fn new(shared: Arc<Shared>, waker: Waker, links: EngineLinks, lifeline: Arc<Lifeline>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        waker: Waker,
+        links: EngineLinks,
+        lifeline: Arc<Lifeline>,
+    ) -> Self {
         const DEFAULT_RATE_HZ: f64 = WIRE_RATE_HZ as f64;
         const DEFAULT_BLOCK: usize = 512;
         let rate = Rate::new(DEFAULT_RATE_HZ, DEFAULT_BLOCK).expect("48 kHz needs no resampling");
@@ -109,7 +114,7 @@ impl Engine {
         let _flush = FlushDenormals::new();
         let frames = io.iter().map(|channel| channel.len()).min().unwrap_or(0);
         self.recent_block.note(frames, self.rate.hz);
-        self.shared.note_block(self.recent_block.longest());
+        self.shared.note_block(self.recent_block.longest);
         self.exchange_stream();
         self.receive_frames(frames);
         let mut pushed = false;
@@ -171,11 +176,12 @@ impl Engine {
     fn receive_frames(&mut self, block: usize) {
         if let Some(stream) = &mut self.stream {
             let frame_in_host = stream.format.frame.samples() as f64 * self.rate.hz / f64::from(WIRE_RATE_HZ);
-            stream.playout.set_burst((self.recent_block.longest() as f64 / frame_in_host) as f32);
+            stream.playout.set_burst((self.recent_block.longest as f64 / frame_in_host) as f32);
             stream.playout.expect_pull((block as f64 / frame_in_host) as f32);
         }
         while let Ok(frame) = self.links.downlink.pop() {
-            if let Some(stream) = self.stream.as_mut().filter(|stream| stream.generation == frame.generation) {
+            if let Some(stream) = self.stream.as_mut().filter(|stream| stream.generation == frame.generation)
+            {
                 stream.playout.put(frame.sequence, frame.bytes.as_slice());
             }
         }
@@ -396,29 +402,25 @@ impl Ramp {
 #[derive(Default)]
 struct RecentBlock {
     /// Grows at once; shrinks only when blocks have become much shorter, since a change costs a gap.
-    held: usize,
     longest: usize,
-    longest_before: usize,
+    recent: usize,
+    recent_before: usize,
     samples: usize,
 }
 
 impl RecentBlock {
     fn note(&mut self, frames: usize, rate_hz: f64) {
         self.samples += frames;
+        self.recent = self.recent.max(frames);
         self.longest = self.longest.max(frames);
-        self.held = self.held.max(frames);
         if self.samples as f64 > 2.0 * rate_hz {
-            let longest = self.longest.max(self.longest_before);
-            if 2 * longest < self.held {
-                self.held = longest;
+            let recent = self.recent.max(self.recent_before);
+            if 2 * recent < self.longest {
+                self.longest = recent;
             }
             self.samples = 0;
-            self.longest_before = std::mem::take(&mut self.longest);
+            self.recent_before = std::mem::take(&mut self.recent);
         }
-    }
-
-    fn longest(&self) -> usize {
-        self.held
     }
 }
 

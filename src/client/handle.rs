@@ -5,7 +5,10 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use crossbeam::channel::Sender;
-#[expect(clippy::disallowed_types, reason = "windows and the network thread meet here, never the audio thread")]
+#[expect(
+    clippy::disallowed_types,
+    reason = "windows and the network thread meet here, never the audio thread"
+)]
 use parking_lot::Mutex;
 
 use super::pump::Command;
@@ -133,7 +136,10 @@ impl Handle {
 
 /// Who wants to know about new snapshots.
 #[derive(Default)]
-#[expect(clippy::disallowed_types, reason = "windows and the network thread meet here, never the audio thread")]
+#[expect(
+    clippy::disallowed_types,
+    reason = "windows and the network thread meet here, never the audio thread"
+)]
 pub(super) struct Notify(Mutex<Option<Box<dyn Fn() + Send + Sync>>>);
 
 impl Notify {
