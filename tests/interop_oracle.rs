@@ -1,6 +1,8 @@
 //! The oracle itself: Debian's clients on Debian's server, judged by the harness that judges ours. When this
 //! fails, the harness or the machine is wrong, not Jamulet.
 
+use std::time::Duration;
+
 use jamulet::units::Quality;
 use jamulet_testkit::stock::unity::{Case, judge};
 use jamulet_testkit::stock::{StockLayout, StockServer, StockSettings};
@@ -19,6 +21,7 @@ fn stock_clients_hear_themselves_at_unity_on_a_stock_server() {
                     address: server.address(),
                     server: server.process(),
                     settings: StockSettings { layout, quality, ..Default::default() },
+                    settles: Duration::ZERO,
                 });
             }
         }
