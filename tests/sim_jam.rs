@@ -44,7 +44,7 @@ fn steady() -> LinkConfig {
 
 fn one_musician(server: Config, settings: Settings, rate_hz: f64, blocks: Blocks) -> Jam {
     let mut jam = Jam::new(server, 1);
-    let address = "192.0.2.9:50000".parse().unwrap();
+    let address = ([192, 0, 2, 9], 50_000).into();
     let musician = Musician::new(address, settings, rate_hz, blocks, tones(rate_hz), steady(), 7);
     musician.handle.connect(jamulet_testkit::sim::SERVER);
     jam.musicians.push(musician);
@@ -203,7 +203,7 @@ impl StockEar {
     fn new(frames: usize, format: StreamFormat) -> Self {
         Self {
             buffer: StockBuffer::new(frames),
-            decoder: Decoder::new(format).unwrap(),
+            decoder: Decoder::new(format).expect("a stock format"),
             layout: PacketLayout { format, block_factor: 1, counter: true },
             next_tick: Time::ZERO,
             started: Time::ZERO,

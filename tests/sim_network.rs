@@ -31,7 +31,6 @@ impl Network {
             loss: self.loss,
             duplication: self.oddities,
             reordering: self.oddities,
-            ..LinkConfig::default()
         }
     }
 }

@@ -24,12 +24,15 @@ pub struct Controls {
     pub dry_gain: f32,
     /// Send silence.
     pub mute_me: bool,
+    /// Let the track's own sound through while nothing comes back. Off where the track is a microphone beside
+    /// the loudspeakers.
+    pub pass_dry: bool,
 }
 
 impl Default for Controls {
     /// Send and return at unity, no dry sound: what others hear is what I hear.
     fn default() -> Self {
-        Self { send_gain: 1.0, return_gain: 1.0, dry_gain: 0.0, mute_me: false }
+        Self { send_gain: 1.0, return_gain: 1.0, dry_gain: 0.0, mute_me: false, pass_dry: true }
     }
 }
 
@@ -109,7 +112,8 @@ impl Engine {
     /// One block, in place: `io[..input_channels]` hold the track's sound (one or two channels), and
     /// all of `io` gets the output. All channels have the same length, any length; 0 is fine.
     ///
-    /// While no session is up, or after a fault, the track's own sound passes unchanged.
+    /// While no session is up, or after a fault, the track's own sound passes unchanged (or is silent, where
+    /// [`Controls::pass_dry`] says so).
     pub fn process(&mut self, io: &mut [&mut [f32]], input_channels: usize, controls: &Controls) {
         let _flush = FlushDenormals::new();
         let frames = io.iter().map(|channel| channel.len()).min().unwrap_or(0);
@@ -123,7 +127,7 @@ impl Engine {
             let piece = start..frames.min(start + self.rate.max_block);
             start = piece.end;
             self.levels.aim(controls, self.receiving);
-            if self.is_dry() {
+            if self.stream.is_none() && self.levels.is_dry() {
                 copy_to_all(io, input_channels, piece);
                 continue;
             }
@@ -138,11 +142,6 @@ impl Engine {
         if pushed {
             self.waker.wake();
         }
-    }
-
-    /// Whether the last block was the track's own sound, unchanged.
-    pub fn is_dry(&self) -> bool {
-        self.stream.is_none() && self.levels.is_dry()
     }
 
     /// Takes the newest stream, and gives back what is no longer in use.
@@ -361,7 +360,7 @@ impl Levels {
     fn aim(&mut self, controls: &Controls, receiving: bool) {
         self.send.target = if controls.mute_me { 0.0 } else { controls.send_gain };
         self.back.target = if receiving { controls.return_gain } else { 0.0 };
-        self.dry.target = if receiving { controls.dry_gain } else { 1.0 };
+        self.dry.target = if receiving { controls.dry_gain } else { f32::from(u8::from(controls.pass_dry)) };
     }
 
     /// The output is the track's own sound, exactly.

@@ -256,7 +256,7 @@ impl Pump {
 
     /// Publishes the picture if it has changed; tells whether it had.
     pub fn publish(&mut self) -> bool {
-        let changed = std::mem::take(&mut self.dirty);
+        let changed = std::mem::take(&mut self.dirty) && **self.shared.snapshot.load() != self.picture;
         if changed {
             self.shared.snapshot.store(Arc::new(self.picture.clone()));
         }

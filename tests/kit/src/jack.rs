@@ -280,7 +280,7 @@ impl Recorder {
         let period = self.period as usize;
         let block_usecs = scope.cycle_times().map_or(0, |times| times.current_usecs);
         let begins_late = self.last_block_usecs > 0
-            && (block_usecs - self.last_block_usecs) * 48 > 1500 * u64::from(self.period);
+            && block_usecs.saturating_sub(self.last_block_usecs) * 48 > 1500 * u64::from(self.period);
         // The recorder is the last in JACK's graph: the clients before it have used up this much of the block.
         let ends_late = scope.frames_since_cycle_start() > self.period * 3 / 4;
         let skipped = self.expected > 0 && position > self.expected;

@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
 
 use super::hurry;
 
@@ -21,14 +22,22 @@ pub struct Process {
     child: Child,
     log: PathBuf,
     exit: Option<ExitStatus>,
+    _home: TempDir,
 }
 
 impl Process {
-    /// Starts `command` with its output going to the file `log`. `name` is for messages.
+    /// Starts `command`, with its output going to a log. `name` is for messages.
     ///
     /// The process is killed when the calling thread ends: it must not be shared with a longer-lived one.
-    pub fn spawn(name: &str, mut command: Command, log: PathBuf) -> Result<Self> {
+    pub fn start(name: &str, command: Command) -> Result<Self> {
+        Self::start_at_home(name, command, super::scratch()?)
+    }
+
+    /// The same with `home` as its home, which it keeps as long as it lives.
+    pub(super) fn start_at_home(name: &str, mut command: Command, home: TempDir) -> Result<Self> {
+        let log = home.path().join("log");
         let output = File::create(&log)?;
+        command.env("HOME", home.path());
         command.stdin(Stdio::null()).stderr(output.try_clone()?).stdout(output);
         // SAFETY: prctl is async-signal-safe and touches nothing that the parent's other threads may hold.
         unsafe {
@@ -38,7 +47,7 @@ impl Process {
             });
         }
         let child = command.spawn().with_context(|| format!("cannot start {name}: {command:?}"))?;
-        Ok(Self { name: name.into(), child, log, exit: None })
+        Ok(Self { name: name.into(), child, log, exit: None, _home: home })
     }
 
     /// Everything that it has printed.
