@@ -54,7 +54,9 @@ pub fn create(settings: Settings) -> (Handle, Engine) {
         std::thread::Builder::new().name("jamulet-net".to_owned()).spawn(move || driver.run())
     });
     if let Err(error) = &thread {
-        let sentence = format!("The system refused a network thread ({error}). Close other programs and load Jamulet again.");
+        let sentence = format!(
+            "The system refused a network thread ({error}). Close other programs and load Jamulet again."
+        );
         parts.shared.snapshot.store(Arc::new(Snapshot { fault: Some(sentence), ..Snapshot::default() }));
     }
     parts.join(thread.ok())
@@ -85,8 +87,12 @@ impl Parts {
         let (streams_in, streams) = RingBuffer::new(RING_STREAMS);
         // Every stream under way, the one in use and one being exchanged.
         let (retired, retired_out) = RingBuffer::new(RING_STREAMS + 2);
-        let pump_links =
-            PumpLinks { uplink: uplink_out, downlink: downlink_in, streams: streams_in, retired: retired_out };
+        let pump_links = PumpLinks {
+            uplink: uplink_out,
+            downlink: downlink_in,
+            streams: streams_in,
+            retired: retired_out,
+        };
         let pump = Pump::new(Arc::clone(&shared), pump_links, command_receiver, settings);
         let engine_links = EngineLinks { uplink, downlink, streams, retired };
         (Self { shared, waker, commands, notify: Arc::default(), engine_links }, pump)

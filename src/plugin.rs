@@ -24,7 +24,7 @@ use self::editor::JamuletEditor;
 use self::guard::{Entry, Guard};
 use self::params::{JamuletParams, Levels};
 use self::state::{Project, SavedState};
-use crate::client::{self, Engine, Handle};
+use crate::client::{self, Controls, Engine, Handle};
 
 /// What the audio half and the windows of one instance share.
 pub struct Instance {
@@ -183,15 +183,13 @@ impl Plugin for Jamulet {
             pass_through(io, self.input_channels);
             return ProcessStatus::KeepAlive;
         };
-        let controls = self.instance.params.levels().controls();
+        // As an app the track is a microphone, and its sound from a loudspeaker would be feedback.
+        let pass_dry = context.plugin_api() != PluginApi::Standalone;
+        let controls = Controls { pass_dry, ..self.instance.params.levels().controls() };
         let mut entered = false;
         let process = || {
             entered = true;
             engine.process(io, self.input_channels, &controls);
-            if context.plugin_api() == PluginApi::Standalone && engine.is_dry() {
-                // Here the track is a microphone, and its sound from a loudspeaker would be feedback.
-                io.iter_mut().for_each(|channel| channel.fill(0.0));
-            }
             true
         };
         if !self.instance.guard.run(Entry::Process, || false, process) {

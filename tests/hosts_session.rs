@@ -1,5 +1,7 @@
 //! The plugin in its hosts, in sessions with our server, in real time.
 
+#![expect(clippy::disallowed_types, reason = "tests take turns at the machine's two cores")]
+
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -1,6 +1,8 @@
 //! The oracle itself: Debian's clients on Debian's server, judged by the harness that judges ours. When this
 //! fails, the harness or the machine is wrong, not Jamulet.
 
+use std::time::Duration;
+
 use jamulet::units::Quality;
 use jamulet_testkit::stock::unity::{Case, judge};
 use jamulet_testkit::stock::{StockLayout, StockServer, StockSettings};
@@ -8,17 +10,19 @@ use jamulet_testkit::stock::{StockLayout, StockServer, StockSettings};
 #[test]
 fn stock_clients_hear_themselves_at_unity_on_a_stock_server() {
     for (period, options) in [(128, &[][..]), (64, &["-F"][..])] {
-        let mut servers = Vec::new();
+        let servers: Vec<StockServer> = (0..9).map(|_| StockServer::start(options).unwrap()).collect();
+        let mut servers = servers.iter();
         let mut cases = Vec::new();
-        for layout in [StockLayout::Mono, StockLayout::Stereo] {
+        for layout in [StockLayout::Mono, StockLayout::MonoInStereoOut, StockLayout::Stereo] {
             for quality in [Quality::Low, Quality::Normal, Quality::High] {
-                let server = StockServer::start(options).unwrap();
+                let server = servers.next().unwrap();
                 cases.push(Case {
                     name: format!("{layout:?} {quality:?}"),
-                    server: server.address(),
+                    address: server.address(),
+                    server: server.process(),
                     settings: StockSettings { layout, quality, ..Default::default() },
+                    settles: Duration::ZERO,
                 });
-                servers.push(server);
             }
         }
         for verdict in judge(period, &cases).unwrap() {

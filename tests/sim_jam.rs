@@ -44,7 +44,7 @@ fn steady() -> LinkConfig {
 
 fn one_musician(server: Config, settings: Settings, rate_hz: f64, blocks: Blocks) -> Jam {
     let mut jam = Jam::new(server, 1);
-    let address = "192.0.2.9:50000".parse().unwrap();
+    let address = ([192, 0, 2, 9], 50_000).into();
     let musician = Musician::new(address, settings, rate_hz, blocks, tones(rate_hz), steady(), 7);
     musician.handle.connect(jamulet_testkit::sim::SERVER);
     jam.musicians.push(musician);
@@ -132,7 +132,10 @@ fn pitch_deviations(signal: &[f32], tones_hz: &[f64]) -> Vec<f64> {
 fn check_counters(what: &str, jam: &Jam) {
     let snapshot = jam.musicians[0].handle.snapshot();
     assert!(matches!(snapshot.state, ConnectionState::Connected { .. }), "{what}: {:?}", snapshot.state);
-    println!("{what}: {:?}, buffers {}/{:?}", snapshot.stats, snapshot.client_buffer_frames, snapshot.server_buffer_frames);
+    println!(
+        "{what}: {:?}, buffers {}/{:?}",
+        snapshot.stats, snapshot.client_buffer_frames, snapshot.server_buffer_frames
+    );
     assert_eq!((snapshot.stats.lost, snapshot.stats.late), (0, 0), "{what}: nothing gets lost here");
 }
 
@@ -200,7 +203,7 @@ impl StockEar {
     fn new(frames: usize, format: StreamFormat) -> Self {
         Self {
             buffer: StockBuffer::new(frames),
-            decoder: Decoder::new(format).unwrap(),
+            decoder: Decoder::new(format).expect("a stock format"),
             layout: PacketLayout { format, block_factor: 1, counter: true },
             next_tick: Time::ZERO,
             started: Time::ZERO,
@@ -236,7 +239,8 @@ impl StockEar {
             self.heard[1].push(pair[1]);
         }
         let ticks = (self.heard[0].len() / 128) as u64;
-        self.next_tick = self.started + Duration::from_millis(1) + Duration::from_nanos(ticks * 8_000_000 / 3);
+        self.next_tick =
+            self.started + Duration::from_millis(1) + Duration::from_nanos(ticks * 8_000_000 / 3);
     }
 }
 
@@ -248,11 +252,18 @@ fn every_quality_on_both_kinds_of_server() {
                 for quality in [Quality::Low, Quality::Normal, Quality::High, Quality::Max] {
                     let what = format!("tick {tick:?}, {frame:?}, {layout:?}, {quality:?}");
                     let server = Config { frame: tick, ..Config::default() };
-                    let mut jam =
-                        one_musician(server, settings(layout, quality, frame), 48_000.0, Blocks::Constant(128));
+                    let mut jam = one_musician(
+                        server,
+                        settings(layout, quality, frame),
+                        48_000.0,
+                        Blocks::Constant(128),
+                    );
                     jam.run(SETTLING + Duration::from_secs(5));
                     let format = jam.musicians[0].handle.snapshot().format.expect("connected");
-                    assert_eq!((format.layout, format.frame == FrameSize::Samples64), (layout, frame == FrameChoice::Samples64));
+                    assert_eq!(
+                        (format.layout, format.frame == FrameSize::Samples64),
+                        (layout, frame == FrameChoice::Samples64)
+                    );
                     check_counters(&what, &jam);
                     check_sound(&what, &jam.musicians[0].heard, ANALYSIS_HZ, format, 0);
                 }

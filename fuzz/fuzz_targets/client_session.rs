@@ -5,11 +5,11 @@ mod script;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use jamulet::protocol::{ChannelInfo, PacketLayout};
+use jamulet::protocol::ChannelInfo;
 use jamulet::session::{ClientConfig, ClientSession};
-use jamulet::units::{BufferSize, ChannelId, FrameSize, Layout, MAX_DATAGRAM_BYTES, Quality, StreamFormat};
+use jamulet::units::{BufferSize, ChannelId, MAX_DATAGRAM_BYTES};
 use libfuzzer_sys::fuzz_target;
-use script::{Script, acknowledgement};
+use script::{Script, acknowledgement, stock_layout};
 
 fuzz_target!(|data: &[u8]| {
     let mut script = Script::new(data);
@@ -24,19 +24,11 @@ fn server() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 22124).into()
 }
 
-fn layout(choice: u8) -> PacketLayout {
-    let quality = [Quality::Low, Quality::Normal, Quality::High, Quality::Max][usize::from(choice & 3)];
-    let frame = if choice & 4 == 0 { FrameSize::Samples64 } else { FrameSize::Samples128 };
-    let layout = if choice & 8 == 0 { Layout::Mono } else { Layout::Stereo };
-    let block_factor = [1, 1, 2, 4][usize::from(choice >> 4 & 3)];
-    PacketLayout { format: StreamFormat::stock(frame, layout, quality), block_factor, counter: true }
-}
-
 fn config() -> ClientConfig {
     ClientConfig {
         server: server(),
         info: ChannelInfo { name: "Fuzz".into(), ..ChannelInfo::default() },
-        layout: layout(0),
+        layout: stock_layout(0),
         server_buffer: BufferSize::Auto,
     }
 }
@@ -56,7 +48,7 @@ fn step(session: &mut ClientSession, script: &mut Script<'_>, waiting: &[u8]) ->
         }
         8 => receive(session, script, &vec![0; session.audio_layout().packet_bytes()]),
         9 => session.audio_sent(now),
-        10 => session.set_layout(now, layout(script.byte()?)),
+        10 => session.set_layout(now, stock_layout(script.byte()?)),
         11 => session.set_gain(now, ChannelId(script.byte()?), f32::from(script.byte()?) / 128.0),
         12 => session.set_pan(now, ChannelId(script.byte()?), f32::from(script.byte()?) / 255.0),
         13 => session.chat(now, &String::from_utf8_lossy(script.bytes()?)),

@@ -1,9 +1,13 @@
 //! The fuzzer's bytes as a script: what happens, and when, on a virtual clock.
+#![allow(dead_code, reason = "each target uses its part")]
 
 use std::time::Duration;
 
-use jamulet::protocol::{ACK_ID, Datagram, ack_body, classify, is_connless, write_frame};
-use jamulet::units::Time;
+use jamulet::protocol::{
+    ACK_ID, ChannelInfo, Datagram, Message, PacketLayout, TransportProperties, ack_body, classify,
+    is_connless, write_frame,
+};
+use jamulet::units::{FrameSize, Layout, Quality, StreamFormat, Time};
 
 /// Takes steps off the front of the input; ends with it.
 pub struct Script<'a> {
@@ -56,11 +60,37 @@ impl<'a> Script<'a> {
         Some(datagram)
     }
 
+    /// A message that a stock client sends at its start, so that channels get as far as mixing.
+    pub fn introduction(&mut self) -> Option<Vec<u8>> {
+        let message = match self.byte()? & 1 {
+            0 => Message::ChannelInfo(ChannelInfo { name: "Fuzz".into(), ..ChannelInfo::default() }),
+            _ => Message::TransportProperties(TransportProperties::new(stock_layout(self.byte()?))),
+        };
+        let mut body = Vec::new();
+        message.write_body(&mut body);
+        let mut datagram = Vec::new();
+        write_frame(message.id(), self.byte()?, &body, &mut datagram);
+        Some(datagram)
+    }
+
     /// Lets 0 to 16 s pass, short times being the likelier ones.
     pub fn pass_time(&mut self) -> Option<()> {
         let millis = u64::from(self.byte()?);
         self.now += Duration::from_millis(millis * millis / 4);
         Some(())
+    }
+}
+
+/// One of the layouts of stock clients.
+pub fn stock_layout(choice: u8) -> PacketLayout {
+    let quality = [Quality::Low, Quality::Normal, Quality::High, Quality::Max][usize::from(choice & 3)];
+    let frame = if choice & 4 == 0 { FrameSize::Samples64 } else { FrameSize::Samples128 };
+    let layout = if choice & 8 == 0 { Layout::Mono } else { Layout::Stereo };
+    let block_factor = [1, 1, 2, 4][usize::from(choice >> 4 & 3)];
+    PacketLayout {
+        format: StreamFormat::stock(frame, layout, quality),
+        block_factor,
+        counter: choice & 64 == 0,
     }
 }
 

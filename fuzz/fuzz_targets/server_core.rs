@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use jamulet::server::{Config, Core};
 use jamulet::units::{FrameSize, MAX_DATAGRAM_BYTES};
 use libfuzzer_sys::fuzz_target;
-use script::{Script, acknowledgement};
+use script::{Script, acknowledgement, stock_layout};
 
 /// What each peer would acknowledge: the last message that came for it.
 type Unacknowledged = BTreeMap<SocketAddr, Vec<u8>>;
@@ -36,12 +36,13 @@ fn step(core: &mut Core, script: &mut Script<'_>, waiting: &mut Unacknowledged) 
     let choice = script.byte()?;
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000 + u16::from(choice >> 6)));
     match choice % 16 {
-        0..=5 => core.handle_datagram(script.now, peer, &script.frame()?),
+        0..=3 => core.handle_datagram(script.now, peer, &script.frame()?),
+        4 | 5 => core.handle_datagram(script.now, peer, &script.introduction()?),
         6 | 7 => core.handle_datagram(script.now, peer, &waiting.remove(&peer).unwrap_or_default()),
         8 | 9 => core.handle_datagram(script.now, peer, script.bytes()?),
         // Audio of some stock size, so that decoders and mixes get something to do.
         10..=12 => {
-            let bytes = STOCK_SIZES[usize::from(script.byte()?) % STOCK_SIZES.len()];
+            let bytes = stock_layout(script.byte()?).packet_bytes();
             core.handle_datagram(script.now, peer, &vec![script.byte()?; bytes]);
         }
         13 | 14 => core.tick(script.now),
@@ -49,6 +50,3 @@ fn step(core: &mut Core, script: &mut Script<'_>, waiting: &mut Unacknowledged) 
     }
     Some(())
 }
-
-/// Sizes of stock clients' packets with counter, and two without, in bytes.
-const STOCK_SIZES: [usize; 13] = [26, 46, 83, 48, 72, 166, 13, 23, 37, 25, 36, 74, 513];

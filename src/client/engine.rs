@@ -24,12 +24,15 @@ pub struct Controls {
     pub dry_gain: f32,
     /// Send silence.
     pub mute_me: bool,
+    /// Let the track's own sound through while nothing comes back. Off where the track is a microphone beside
+    /// the loudspeakers.
+    pub pass_dry: bool,
 }
 
 impl Default for Controls {
     /// Send and return at unity, no dry sound: what others hear is what I hear.
     fn default() -> Self {
-        Self { send_gain: 1.0, return_gain: 1.0, dry_gain: 0.0, mute_me: false }
+        Self { send_gain: 1.0, return_gain: 1.0, dry_gain: 0.0, mute_me: false, pass_dry: true }
     }
 }
 
@@ -61,7 +64,12 @@ pub(super) struct EngineLinks {
 }
 
 impl Engine {
-    pub(super) fn new(shared: Arc<Shared>, waker: Waker, links: EngineLinks, lifeline: Arc<Lifeline>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        waker: Waker,
+        links: EngineLinks,
+        lifeline: Arc<Lifeline>,
+    ) -> Self {
         const DEFAULT_RATE_HZ: f64 = WIRE_RATE_HZ as f64;
         const DEFAULT_BLOCK: usize = 512;
         let rate = Rate::new(DEFAULT_RATE_HZ, DEFAULT_BLOCK).expect("48 kHz needs no resampling");
@@ -104,21 +112,22 @@ impl Engine {
     /// One block, in place: `io[..input_channels]` hold the track's sound (one or two channels), and
     /// all of `io` gets the output. All channels have the same length, any length; 0 is fine.
     ///
-    /// While no session is up, or after a fault, the track's own sound passes unchanged.
+    /// While no session is up, or after a fault, the track's own sound passes unchanged (or is silent, where
+    /// [`Controls::pass_dry`] says so).
     pub fn process(&mut self, io: &mut [&mut [f32]], input_channels: usize, controls: &Controls) {
         let _flush = FlushDenormals::new();
         let frames = io.iter().map(|channel| channel.len()).min().unwrap_or(0);
         self.recent_block.note(frames, self.rate.hz);
-        self.shared.note_block(self.recent_block.longest());
+        self.shared.note_block(self.recent_block.longest);
         self.exchange_stream();
-        self.receive_frames(frames);
+        self.receive_frames();
         let mut pushed = false;
         let mut start = 0;
         while start < frames {
             let piece = start..frames.min(start + self.rate.max_block);
             start = piece.end;
             self.levels.aim(controls, self.receiving);
-            if self.is_dry() {
+            if self.stream.is_none() && self.levels.is_dry() {
                 copy_to_all(io, input_channels, piece);
                 continue;
             }
@@ -133,11 +142,6 @@ impl Engine {
         if pushed {
             self.waker.wake();
         }
-    }
-
-    /// Whether the last block was the track's own sound, unchanged.
-    pub fn is_dry(&self) -> bool {
-        self.stream.is_none() && self.levels.is_dry()
     }
 
     /// Takes the newest stream, and gives back what is no longer in use.
@@ -167,15 +171,15 @@ impl Engine {
         }
     }
 
-    /// Moves what has arrived into the jitter buffer, for a block of `block` samples.
-    fn receive_frames(&mut self, block: usize) {
+    /// Moves what has arrived into the jitter buffer.
+    fn receive_frames(&mut self) {
         if let Some(stream) = &mut self.stream {
             let frame_in_host = stream.format.frame.samples() as f64 * self.rate.hz / f64::from(WIRE_RATE_HZ);
-            stream.playout.set_burst((self.recent_block.longest() as f64 / frame_in_host) as f32);
-            stream.playout.expect_pull((block as f64 / frame_in_host) as f32);
+            stream.playout.set_burst((self.recent_block.longest as f64 / frame_in_host) as f32);
         }
         while let Ok(frame) = self.links.downlink.pop() {
-            if let Some(stream) = self.stream.as_mut().filter(|stream| stream.generation == frame.generation) {
+            if let Some(stream) = self.stream.as_mut().filter(|stream| stream.generation == frame.generation)
+            {
                 stream.playout.put(frame.sequence, frame.bytes.as_slice());
             }
         }
@@ -355,7 +359,7 @@ impl Levels {
     fn aim(&mut self, controls: &Controls, receiving: bool) {
         self.send.target = if controls.mute_me { 0.0 } else { controls.send_gain };
         self.back.target = if receiving { controls.return_gain } else { 0.0 };
-        self.dry.target = if receiving { controls.dry_gain } else { 1.0 };
+        self.dry.target = if receiving { controls.dry_gain } else { f32::from(u8::from(controls.pass_dry)) };
     }
 
     /// The output is the track's own sound, exactly.
@@ -396,29 +400,25 @@ impl Ramp {
 #[derive(Default)]
 struct RecentBlock {
     /// Grows at once; shrinks only when blocks have become much shorter, since a change costs a gap.
-    held: usize,
     longest: usize,
-    longest_before: usize,
+    recent: usize,
+    recent_before: usize,
     samples: usize,
 }
 
 impl RecentBlock {
     fn note(&mut self, frames: usize, rate_hz: f64) {
         self.samples += frames;
+        self.recent = self.recent.max(frames);
         self.longest = self.longest.max(frames);
-        self.held = self.held.max(frames);
         if self.samples as f64 > 2.0 * rate_hz {
-            let longest = self.longest.max(self.longest_before);
-            if 2 * longest < self.held {
-                self.held = longest;
+            let recent = self.recent.max(self.recent_before);
+            if 2 * recent < self.longest {
+                self.longest = recent;
             }
             self.samples = 0;
-            self.longest_before = std::mem::take(&mut self.longest);
+            self.recent_before = std::mem::take(&mut self.recent);
         }
-    }
-
-    fn longest(&self) -> usize {
-        self.held
     }
 }
 

@@ -5,7 +5,10 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use crossbeam::channel::Sender;
-#[expect(clippy::disallowed_types, reason = "windows and the network thread meet here, never the audio thread")]
+#[expect(
+    clippy::disallowed_types,
+    reason = "windows and the network thread meet here, never the audio thread"
+)]
 use parking_lot::Mutex;
 
 use super::pump::Command;
@@ -133,7 +136,10 @@ impl Handle {
 
 /// Who wants to know about new snapshots.
 #[derive(Default)]
-#[expect(clippy::disallowed_types, reason = "windows and the network thread meet here, never the audio thread")]
+#[expect(
+    clippy::disallowed_types,
+    reason = "windows and the network thread meet here, never the audio thread"
+)]
 pub(super) struct Notify(Mutex<Option<Box<dyn Fn() + Send + Sync>>>);
 
 impl Notify {
@@ -162,7 +168,10 @@ impl Drop for Lifeline {
     fn drop(&mut self) {
         let _ = self.commands.send(Command::Shutdown);
         self.waker.wake();
-        if let Some(thread) = self.thread.take() {
+        // The last owner may be what the network thread itself calls after a new snapshot.
+        if let Some(thread) =
+            self.thread.take().filter(|thread| thread.thread().id() != std::thread::current().id())
+        {
             let _ = thread.join();
         }
     }

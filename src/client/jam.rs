@@ -154,13 +154,18 @@ impl Jam {
 
     /// When to call [`Self::handle_timeout`] and [`Self::drain_transmits`] next.
     pub(super) fn poll_timeout(&self) -> Option<Time> {
-        let sound = (!self.leaving)
-            .then(|| self.queue.front().map_or(self.silence_clock.due(), |(due, _)| *due));
+        let sound =
+            (!self.leaving).then(|| self.queue.front().map_or(self.silence_clock.due(), |(due, _)| *due));
         sound.into_iter().chain(self.session.poll_timeout()).min()
     }
 
     /// Hands every datagram that is due to `send`: sound first, then messages.
-    pub(super) fn drain_transmits(&mut self, now: Time, shared: &Shared, send: &mut dyn FnMut(SocketAddr, &[u8])) {
+    pub(super) fn drain_transmits(
+        &mut self,
+        now: Time,
+        shared: &Shared,
+        send: &mut dyn FnMut(SocketAddr, &[u8]),
+    ) {
         if !self.leaving {
             self.send_due_frames(now, shared, send);
             self.send_silence(now, send);

@@ -16,7 +16,8 @@ use super::stream::{DownlinkFrame, Stream, UplinkFrame};
 use crate::protocol::{ChannelInfo, Host, PacketLayout, ServerAddress, cut_to_utf16};
 use crate::session::{ClientConfig, ClientEvent, EndReason};
 use crate::units::{
-    BufferSize, ChannelId, DEFAULT_PORT, FrameSize, MAX_CITY_UNITS, MAX_NAME_UNITS, StreamFormat, Time, WIRE_RATE_HZ,
+    BufferSize, ChannelId, DEFAULT_PORT, FrameSize, MAX_CITY_UNITS, MAX_NAME_UNITS, StreamFormat, Time,
+    WIRE_RATE_HZ,
 };
 
 /// Figures in the snapshot are brought up to date this often while a session is up.
@@ -255,7 +256,7 @@ impl Pump {
 
     /// Publishes the picture if it has changed; tells whether it had.
     pub fn publish(&mut self) -> bool {
-        let changed = std::mem::take(&mut self.dirty);
+        let changed = std::mem::take(&mut self.dirty) && **self.shared.snapshot.load() != self.picture;
         if changed {
             self.shared.snapshot.store(Arc::new(self.picture.clone()));
         }

@@ -122,7 +122,9 @@ pub enum Failure {
         reason: String,
     },
     /// The system refused a socket.
-    #[error("The network cannot be used ({reason}). Check that this computer is online and that no firewall blocks this program.")]
+    #[error(
+        "The network cannot be used ({reason}). Check that this computer is online and that no firewall blocks this program."
+    )]
     Socket {
         /// The system's words.
         reason: String,

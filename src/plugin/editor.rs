@@ -120,7 +120,7 @@ impl JamuletEditor {
         }
         if parent.is_some() && announced != wanted {
             // A host that refuses shows a part of the window, which is better than none of it.
-            let size = PhysicalSize::from(wanted.to_physical(scale));
+            let size: PhysicalSize<u32> = wanted.to_physical(scale);
             resizer.and_then(|mut host| host.request_resize(size.into(), scale).ok());
         }
         let handle = JamuletEditorHandle { inner: handle, instance: Arc::clone(&self.instance), link };
@@ -153,10 +153,6 @@ impl Editor for JamuletEditor {
     fn resize_hint(&self) -> ResizeHint {
         resize_hint()
     }
-
-    // Sound: the framework calls this only where its own conditions hold, and no window is affected
-    // before the inner editor exists.
-    unsafe fn assume_standalone_in_process(&self) {}
 }
 
 /// An open window as the host sees it. Dropping it is how the host closes the window.

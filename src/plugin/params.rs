@@ -43,6 +43,7 @@ impl Levels {
             return_gain: gain(self.return_db),
             dry_gain: gain(self.dry_db),
             mute_me: self.mute_me,
+            ..Controls::default()
         }
     }
 }

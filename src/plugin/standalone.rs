@@ -8,8 +8,8 @@
 mod devices;
 mod state_file;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use nice_plug::prelude::nice_export_standalone_with_args;
 use parking_lot::RwLock;
@@ -21,7 +21,7 @@ use super::{Instance, Jamulet};
 /// The app that this process is, if it is one.
 static APP: RwLock<Option<App>> = RwLock::new(None);
 /// A signal asked us to end.
-static QUIT: AtomicBool = AtomicBool::new(false);
+static QUIT: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 struct App {
     /// What the instance starts with.
@@ -73,10 +73,8 @@ pub(super) fn made(instance: &Arc<Instance>) {
 /// without a window, and replaces earlier handlers, so ours comes after it and calls it, too.
 pub(super) fn catch_signals() {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // SAFETY: storing to an atomic is all that the handler does.
-        let registered = unsafe { signal_hook::low_level::register(signal, || QUIT.store(true, Ordering::Relaxed)) };
         // Without a handler a signal ends the app at once and only its state is not saved.
-        drop(registered);
+        let _ = signal_hook::flag::register(signal, Arc::clone(&QUIT));
     }
 }
 
@@ -170,7 +168,8 @@ mod tests {
 
     #[test]
     fn options_are_found_in_every_form() {
-        for line in ["jamulet -b jack", "jamulet -bjack", "jamulet --backend=jack", "jamulet --backend jack"] {
+        for line in ["jamulet -b jack", "jamulet -bjack", "jamulet --backend=jack", "jamulet --backend jack"]
+        {
             assert_eq!(arguments(line).value(&["-b", "--backend"]).as_deref(), Some("jack"), "{line}");
         }
         assert_eq!(arguments("jamulet --backends x").value(&["-b", "--backend"]), None);

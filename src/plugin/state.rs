@@ -62,7 +62,7 @@ pub struct WindowSize {
 
 impl WindowSize {
     /// Smallest usable window, in points.
-    pub const MIN: [f32; 2] = [520.0, 400.0];
+    pub const MIN: [f32; 2] = [600.0, 420.0];
     const MAX: [f32; 2] = [4096.0, 2160.0];
     /// Smallest and largest zoom.
     pub const ZOOM: [f32; 2] = [0.75, 2.0];
@@ -364,7 +364,7 @@ mod tests {
         assert_eq!(state.recents.len(), MAX_RECENTS);
         assert_eq!(state.settings.profile.name, "🎷".repeat(8));
         assert_eq!(state.settings.profile.city.len(), MAX_CITY_UNITS);
-        assert_eq!(state.window, WindowSize { width: 4096.0, height: 400.0, zoom: 2.0 });
+        assert_eq!(state.window, WindowSize { width: 4096.0, height: 420.0, zoom: 2.0 });
     }
 
     #[test]

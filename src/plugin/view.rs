@@ -17,7 +17,7 @@ use egui::{Rect, Ui, UiBuilder, pos2};
 use self::meter::Ballistics;
 use super::html::{self, ChatLine};
 use super::params::Levels;
-use super::state::SavedState;
+use super::state::{SavedState, WindowSize};
 use crate::client::{ConnectionState, MeterReading, Settings, Snapshot};
 use crate::protocol::Skill;
 
@@ -68,6 +68,8 @@ pub enum Level {
 /// What the user did.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
+    /// Keep this address, without joining yet.
+    Address(String),
     /// Join this server.
     Join(String),
     /// Leave the session, or stop trying.
@@ -126,7 +128,7 @@ pub struct View {
     /// Chat as received, and the same in plain text.
     chat: (Vec<String>, Vec<ChatLine>),
     welcome: (Option<String>, String),
-    /// Chat lines that came while another page was shown.
+    /// Chat lines and welcomes that came while another page was shown.
     unread: usize,
     send_meter: [Ballistics; 2],
     return_meter: [Ballistics; 2],
@@ -170,9 +172,10 @@ impl View {
     }
 
     fn frame(&mut self, ui: &mut Ui, model: &Model<'_>, actions: &mut Vec<Action>) {
-        let all = ui.max_rect();
         let palette = &theme::DARK;
-        ui.painter().rect_filled(all, 0.0, palette.window);
+        ui.painter().rect_filled(ui.max_rect(), 0.0, palette.window);
+        // Hosts may open smaller windows than we ask for: then a part is seen, in its usual order.
+        let all = Rect::from_min_size(ui.max_rect().min, ui.max_rect().size().max(WindowSize::MIN.into()));
         let wide = all.width() >= FOLD_WIDTH;
         let top = all.top() + HEADER_HEIGHT;
         let bottom = all.bottom() - FOOTER_HEIGHT;
@@ -226,6 +229,9 @@ impl View {
         if *source != model.snapshot.welcome {
             source.clone_from(&model.snapshot.welcome);
             *text = html::plain_text(source.as_deref().unwrap_or_default());
+            if source.is_some() && self.page != Page::Chat {
+                self.unread += 1;
+            }
         }
     }
 }
@@ -247,8 +253,13 @@ fn is_busy(state: &ConnectionState) -> bool {
 /// A part of the window with its own ground; what does not fit is cut off, never drawn elsewhere.
 fn part(ui: &mut Ui, name: &str, rect: Rect, fill: egui::Color32, content: impl FnOnce(&mut Ui)) {
     ui.painter().rect_filled(rect, 0.0, fill);
-    ui.scope_builder(UiBuilder::new().id_salt(name).max_rect(rect), |ui| {
-        ui.set_clip_rect(rect.intersect(ui.clip_rect()));
-        content(ui);
-    });
+    inside(ui, UiBuilder::new().id_salt(name), rect, content);
+}
+
+/// Lays `content` out inside of `rect`, which the caller has allocated, and cuts off what does not fit.
+fn inside(ui: &mut Ui, builder: UiBuilder, rect: Rect, content: impl FnOnce(&mut Ui)) {
+    let mut ui = ui.new_child(builder.max_rect(rect));
+    // Letters like j reach a little to the left of where a text begins.
+    ui.set_clip_rect(rect.expand(2.0).intersect(ui.clip_rect()));
+    content(&mut ui);
 }

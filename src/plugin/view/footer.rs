@@ -4,7 +4,7 @@ use egui::{Align, ComboBox, Layout, Ui, UiBuilder, vec2};
 
 use super::theme::{DARK, SMALL};
 use super::widgets::{caption, dot};
-use super::{Action, Model, View};
+use super::{Action, Model, View, inside};
 use crate::client::{ConnectionState, Snapshot};
 use crate::protocol::RecorderState;
 use crate::units::{BufferSize, Coding, Layout as Channels, Quality, StreamFormat};
@@ -15,28 +15,25 @@ const ZOOMS: [u16; 6] = [75, 100, 125, 150, 175, 200];
 impl View {
     pub(super) fn footer(&mut self, ui: &mut Ui, model: &Model<'_>, actions: &mut Vec<Action>) {
         let inner = ui.max_rect().shrink2(vec2(12.0, 4.0));
-        ui.scope_builder(
-            UiBuilder::new().max_rect(inner).layout(Layout::right_to_left(Align::Center)),
-            |ui| {
-                ui.spacing_mut().item_spacing.x = 16.0;
-                zoom(ui, model.saved.window.zoom, actions);
-                let snapshot = model.snapshot;
-                if !matches!(snapshot.state, ConnectionState::Connected { .. }) {
-                    return;
+        inside(ui, UiBuilder::new().layout(Layout::right_to_left(Align::Center)), inner, |ui| {
+            ui.spacing_mut().item_spacing.x = 16.0;
+            zoom(ui, model.saved.window.zoom, actions);
+            let snapshot = model.snapshot;
+            if !matches!(snapshot.state, ConnectionState::Connected { .. }) {
+                return;
+            }
+            fact(ui, "up", &format!("{:.0} kbit/s", snapshot.upstream_kbps));
+            ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                ui.set_clip_rect(ui.max_rect().intersect(ui.clip_rect()));
+                recorder(ui, snapshot.recorder);
+                if let Some(format) = snapshot.format {
+                    fact(ui, &format_text(format, model.saved.settings.stream.quality), "");
                 }
-                fact(ui, "", &format!("↑ {:.0} kbit/s", snapshot.upstream_kbps));
-                ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
-                    ui.set_clip_rect(ui.max_rect().intersect(ui.clip_rect()));
-                    recorder(ui, snapshot.recorder);
-                    if let Some(format) = snapshot.format {
-                        ui.label(caption(format_text(format, model.saved.settings.stream.quality)));
-                    }
-                    fact(ui, "buffers", &buffers_text(model));
-                    fact(ui, "lost", &snapshot.stats.lost.to_string());
-                    fact(ui, "late", &snapshot.stats.late.to_string());
-                });
-            },
-        );
+                fact(ui, "buffers", &buffers_text(model));
+                fact(ui, "lost", &snapshot.stats.lost.to_string());
+                fact(ui, "late", &snapshot.stats.late.to_string());
+            });
+        });
     }
 }
 
@@ -55,16 +52,18 @@ fn zoom(ui: &mut Ui, zoom: f32, actions: &mut Vec<Action>) {
     ui.label(caption("zoom"));
 }
 
-/// A name and its value.
+/// A name and its value, where there is room left for it.
 fn fact(ui: &mut Ui, name: &str, value: &str) {
     let mut job = egui::text::LayoutJob::default();
     let format =
         |color| egui::TextFormat { font_id: egui::FontId::proportional(SMALL), color, ..Default::default() };
-    if !name.is_empty() {
-        job.append(&format!("{name} "), 0.0, format(DARK.second));
+    job.append(name, 0.0, format(DARK.second));
+    let gap = if name.is_empty() || value.is_empty() { 0.0 } else { 4.0 };
+    job.append(value, gap, format(DARK.text));
+    let galley = ui.painter().layout_job(job);
+    if galley.size().x <= ui.available_width() {
+        ui.label(galley);
     }
-    job.append(value, 0.0, format(DARK.text));
-    ui.label(job);
 }
 
 fn recorder(ui: &mut Ui, state: RecorderState) {

@@ -4,7 +4,7 @@ use egui::{Align, Color32, Layout, Rect, Ui, UiBuilder, vec2};
 
 use super::theme::{DARK, LARGE};
 use super::widgets::{body, button, caption, dot, elided, large};
-use super::{Action, Model, View, is_busy};
+use super::{Action, Model, View, inside, is_busy};
 use crate::client::{ConnectionState, Snapshot};
 
 /// Width of one of the two numbers, in points.
@@ -17,31 +17,28 @@ const FAIR_DELAY_MS: f32 = 68.0;
 impl View {
     pub(super) fn header(&mut self, ui: &mut Ui, model: &Model<'_>, wide: bool, actions: &mut Vec<Action>) {
         let inner = ui.max_rect().shrink2(vec2(12.0, 10.0));
-        ui.scope_builder(
-            UiBuilder::new().max_rect(inner).layout(Layout::left_to_right(Align::Center)),
-            |ui| {
-                ui.spacing_mut().item_spacing.x = 0.0;
-                ui.label(large("Jam").color(DARK.accent));
-                ui.label(large("ulet"));
-                ui.add_space(16.0);
-                ui.spacing_mut().item_spacing.x = 8.0;
-                let right = 2.0 * NUMBER_WIDTH + 8.0 + 84.0 + 24.0 + if wide { 0.0 } else { 76.0 };
-                let width = (ui.available_width() - right).max(80.0);
-                let (well, _) = ui.allocate_exact_size(vec2(width, 32.0), egui::Sense::hover());
-                address_well(ui, well, model.snapshot, &self.address);
-                ui.add_space(4.0);
-                self.join_or_leave(ui, model, actions);
-                if !wide {
-                    let text = if self.side_open { "Back" } else { "Panels" };
-                    if button(ui, text, 68.0).clicked() {
-                        self.side_open = !self.side_open;
-                    }
+        inside(ui, UiBuilder::new().layout(Layout::left_to_right(Align::Center)), inner, |ui| {
+            ui.spacing_mut().item_spacing.x = 0.0;
+            ui.label(large("Jam").color(DARK.accent));
+            ui.label(large("ulet"));
+            ui.add_space(16.0);
+            ui.spacing_mut().item_spacing.x = 8.0;
+            let right = 2.0 * NUMBER_WIDTH + 8.0 + 84.0 + 24.0 + if wide { 0.0 } else { 76.0 };
+            let width = (ui.available_width() - right).max(80.0);
+            let (well, _) = ui.allocate_exact_size(vec2(width, 32.0), egui::Sense::hover());
+            address_well(ui, well, model.snapshot, &self.address, wide);
+            ui.add_space(4.0);
+            self.join_or_leave(ui, model, actions);
+            if !wide {
+                let text = if self.side_open { "Back" } else { "Panels" };
+                if button(ui, text, 68.0).clicked() {
+                    self.side_open = !self.side_open;
                 }
-                let snapshot = model.snapshot;
-                number(ui, "ping", snapshot.ping_ms, DARK.text);
-                number(ui, "delay", snapshot.delay_ms, delay_colour(snapshot.delay_ms));
-            },
-        );
+            }
+            let snapshot = model.snapshot;
+            number(ui, "ping", snapshot.ping_ms, DARK.text);
+            number(ui, "delay", snapshot.delay_ms, delay_colour(snapshot.delay_ms));
+        });
     }
 
     /// The one button that is always there: Join, Cancel or Leave.
@@ -63,27 +60,36 @@ impl View {
     }
 }
 
-/// Where we are: a dot, the address, and one line about the server.
-fn address_well(ui: &mut Ui, rect: Rect, snapshot: &Snapshot, typed: &str) {
+/// Where we are: a dot, the address, and one line about the server; on two lines where it is narrow.
+fn address_well(ui: &mut Ui, rect: Rect, snapshot: &Snapshot, typed: &str, wide: bool) {
     let palette = &DARK;
     ui.painter().rect(rect, 6.0, palette.well, (1.0, palette.edge), egui::StrokeKind::Inside);
     let (colour, line) = state_line(snapshot);
-    let layout = Layout::left_to_right(Align::Center);
-    let inner = rect.shrink2(vec2(8.0, 2.0));
-    ui.scope_builder(UiBuilder::new().max_rect(inner).layout(layout), |ui| {
-        ui.set_clip_rect(inner.intersect(ui.clip_rect()));
+    let address = if is_busy(&snapshot.state) { &snapshot.address } else { typed };
+    let mut inner = rect.shrink2(vec2(8.0, 1.0));
+    inside(ui, UiBuilder::new().layout(Layout::left_to_right(Align::Center)), inner, |ui| {
         dot(ui, colour);
-        let address = if is_busy(&snapshot.state) { &snapshot.address } else { typed };
+        if !wide {
+            return;
+        }
         if !address.is_empty() {
             // The address may be long: the state beside it is worth more.
             let room = (ui.available_width() * 0.55).max(60.0);
             ui.scope(|ui| {
                 ui.set_max_width(room);
-                elided(ui, body(address).strong());
+                elided(ui, body(address));
             });
         }
-        elided(ui, caption(line));
+        elided(ui, caption(line.as_str()));
     });
+    if !wide {
+        inner.min.x += 18.0;
+        inside(ui, UiBuilder::new().layout(Layout::top_down(Align::LEFT)), inner, |ui| {
+            ui.spacing_mut().item_spacing.y = 0.0;
+            elided(ui, body(if address.is_empty() { "No address" } else { address }));
+            elided(ui, caption(line.as_str()));
+        });
+    }
 }
 
 /// The state's colour and words.

@@ -8,7 +8,7 @@ use egui::{
 use super::meter::paint_level;
 use super::theme::{BODY, DARK};
 use super::widgets::{body, button, caption, elided, field, large, main_button};
-use super::{Action, Model, SKILLS, View};
+use super::{Action, Model, SKILLS, View, inside};
 use crate::client::{ConnectionState, Failure};
 use crate::protocol::tables::{country, instrument_name};
 use crate::protocol::{ClientEntry, MAX_LEVEL};
@@ -19,14 +19,14 @@ const STRIP_WIDTH: f32 = 88.0;
 /// Space between strips, in points.
 const STRIP_GAP: f32 = 8.0;
 /// Smallest height of a strip, in points: below it there is one row that scrolls sideways.
-const STRIP_MIN_HEIGHT: f32 = 220.0;
+const STRIP_MIN_HEIGHT: f32 = 300.0;
 /// Width of the card, in points.
 const CARD_WIDTH: f32 = 400.0;
 
 impl View {
     pub(super) fn middle(&mut self, ui: &mut Ui, model: &Model<'_>, actions: &mut Vec<Action>) {
         let inner = ui.max_rect().shrink(12.0);
-        ui.scope_builder(UiBuilder::new().max_rect(inner), |ui| {
+        inside(ui, UiBuilder::new(), inner, |ui| {
             if let Some(fault) = model.fault {
                 banner(ui, DARK.bad, fault);
             }
@@ -64,13 +64,16 @@ impl View {
         actions: &mut Vec<Action>,
     ) {
         ui.label(large("Join a session"));
-        ui.label(caption("Until you join, your track passes through unchanged."));
+        ui.label(caption("Nothing is sent before you join."));
         ui.add_space(4.0);
         ui.horizontal(|ui| {
             let width = ui.available_width() - 80.0 - 8.0;
             let field = field(&mut self.address, "server address, such as jam.example.org");
             let edit = ui.add_sized(vec2(width, 28.0), field.desired_width(width).char_limit(300));
             let entered = edit.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter));
+            if edit.changed() {
+                actions.push(Action::Address(self.address.clone()));
+            }
             let address = self.address.trim();
             let join = ui.add_enabled_ui(!address.is_empty(), |ui| main_button(ui, "Join", 80.0)).inner;
             if (join.clicked() || entered) && !address.is_empty() {
@@ -98,14 +101,16 @@ impl View {
         ScrollArea::vertical().max_height(148.0).show(ui, |ui| {
             for address in &model.saved.recents {
                 ui.horizontal(|ui| {
-                    let width = ui.available_width() - 28.0 - 8.0;
-                    let text = egui::Button::new(body(address)).truncate().min_size(vec2(width, 24.0));
-                    let recent = ui.add_sized(vec2(width, 24.0), text);
+                    let width = ui.available_width() - 24.0 - 8.0;
+                    let name = egui::Button::new((body(address), egui::Atom::grow())).truncate();
+                    let recent = ui.add_sized(vec2(width, 24.0), name);
                     if recent.on_hover_text("Join").clicked() {
                         self.address.clone_from(address);
                         actions.push(Action::Join(address.clone()));
                     }
-                    let forget = ui.add(egui::Button::new(caption("×")).min_size(vec2(24.0, 24.0)));
+                    ui.spacing_mut().button_padding.x = 4.0;
+                    let forget =
+                        ui.add_sized(vec2(24.0, 24.0), egui::Button::new(body("×").color(DARK.second)));
                     if forget.on_hover_text("Remove from the list").clicked() {
                         actions.push(Action::Forget(address.clone()));
                     }
@@ -172,7 +177,7 @@ fn card(ui: &mut Ui, content: impl FnOnce(&mut Ui)) {
     let top = room.top() + ((room.height() - height) / 3.0).max(0.0);
     let left = (room.center().x - width / 2.0).round();
     let rect = Rect::from_min_max(egui::pos2(left, top.round()), egui::pos2(left + width, room.bottom()));
-    ui.scope_builder(UiBuilder::new().max_rect(rect), |ui| {
+    inside(ui, UiBuilder::new(), rect, |ui| {
         ScrollArea::vertical().id_salt("card").show(ui, |ui| {
             let frame = Frame::new()
                 .fill(DARK.panel)
@@ -215,7 +220,7 @@ fn strips(ui: &mut Ui, model: &Model<'_>, own: ChannelId) {
     let fit = (((room.x + STRIP_GAP) / pitch) as usize).max(1);
     let rows = ((room.y + STRIP_GAP) / (STRIP_MIN_HEIGHT + STRIP_GAP)) as usize;
     let rows = order.len().div_ceil(fit).min(rows.max(1));
-    let columns = order.len().div_ceil(rows);
+    let columns = order.len().div_ceil(rows).max(fit);
     let scrolls = columns > fit;
     let height = (room.y - if scrolls { 12.0 } else { 0.0 } - STRIP_GAP * (rows as f32 - 1.0)) / rows as f32;
     ScrollArea::horizontal().auto_shrink(false).show(ui, |ui| {
@@ -247,8 +252,7 @@ fn strip(ui: &mut Ui, client: &ClientEntry, own: bool, level: u8, muted_us: bool
 
     let inner = rect.shrink2(vec2(8.0, 8.0));
     let layout = Layout::top_down(Align::LEFT);
-    ui.scope_builder(UiBuilder::new().max_rect(inner).layout(layout), |ui| {
-        ui.set_clip_rect(inner.intersect(ui.clip_rect()));
+    inside(ui, UiBuilder::new().layout(layout), inner, |ui| {
         ui.spacing_mut().item_spacing.y = 1.0;
         elided(ui, body(name.as_str()).strong());
         elided(ui, caption(if instrument.is_empty() { " " } else { instrument }));

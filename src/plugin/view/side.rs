@@ -6,7 +6,7 @@ use egui::{Align, Align2, ComboBox, Frame, Layout, Margin, ScrollArea, Ui, UiBui
 
 use super::theme::{BODY, DARK, NAMES, SMALL};
 use super::widgets::{body, caption, choices, field};
-use super::{Action, Model, Page, SKILLS, View};
+use super::{Action, Model, Page, SKILLS, View, inside};
 use crate::client::{ConnectionState, FrameChoice};
 use crate::plugin::html::ChatLine;
 use crate::protocol::cut_to_utf16;
@@ -39,7 +39,7 @@ impl View {
         self.tabs(ui, all);
         let mut inner = all.shrink(12.0);
         inner.min.y = all.top() + TABS_HEIGHT + 12.0;
-        ui.scope_builder(UiBuilder::new().max_rect(inner), |ui| match self.page {
+        inside(ui, UiBuilder::new(), inner, |ui| match self.page {
             Page::Chat => self.chat_page(ui, model, actions),
             Page::Network => {
                 ScrollArea::vertical()

@@ -5,18 +5,18 @@ use egui::{Response, RichText, Ui, UiBuilder, pos2, vec2};
 use super::meter::{Ballistics, paint_peaks};
 use super::theme::{DARK, SMALL};
 use super::widgets::{caption, toggle};
-use super::{Action, Level, Model, View};
+use super::{Action, Level, Model, View, inside};
 use crate::plugin::params::{LEVEL_MAX_DB, LEVEL_OFF_DB, level_text};
 
 /// Width of a stereo meter, in points.
 const METER_WIDTH: f32 = 37.0;
 /// Height of everything below the meters, in points.
-const CONTROLS_HEIGHT: f32 = 208.0;
+const CONTROLS_HEIGHT: f32 = 192.0;
 
 impl View {
     pub(super) fn track(&mut self, ui: &mut Ui, model: &Model<'_>, actions: &mut Vec<Action>) {
         let inner = ui.max_rect().shrink(12.0);
-        ui.scope_builder(UiBuilder::new().max_rect(inner), |ui| {
+        inside(ui, UiBuilder::new(), inner, |ui| {
             let height = (inner.height() - CONTROLS_HEIGHT).clamp(60.0, 260.0);
             ui.horizontal_top(|ui| {
                 let half = (inner.width() - 8.0) / 2.0;
@@ -76,12 +76,14 @@ fn level(ui: &mut Ui, name: &str, level: Level, db: f32, actions: &mut Vec<Actio
             });
         });
         ui.spacing_mut().slider_width = ui.available_width();
+        ui.spacing_mut().interact_size.y = 18.0;
         // While it is dragged the slider shows where the hand is: the host may answer late.
         let dragged = ui.scope_id().with(name);
         let mut value = ui.data(|data| data.get_temp(dragged)).unwrap_or(db);
         let slider =
             egui::Slider::new(&mut value, LEVEL_OFF_DB..=LEVEL_MAX_DB).show_value(false).step_by(0.1);
         let response = ui.add(slider);
+        paint_slider(ui, &response, value);
         if response.drag_started() {
             actions.push(Action::BeginLevel(level));
         }
@@ -96,7 +98,8 @@ fn level(ui: &mut Ui, name: &str, level: Level, db: f32, actions: &mut Vec<Actio
         } else {
             ui.data_mut(|data| data.remove_temp::<f32>(dragged));
         }
-        if response.double_clicked() {
+        let doubled = ui.input(|input| input.pointer.button_double_clicked(egui::PointerButton::Primary));
+        if doubled && response.contains_pointer() {
             set(actions, level, if level == Level::Dry { LEVEL_OFF_DB } else { 0.0 }, false);
         }
         response
@@ -109,5 +112,24 @@ fn set(actions: &mut Vec<Action>, level: Level, db: f32, in_gesture: bool) {
         actions.push(Action::SetLevel(level, db));
     } else {
         actions.extend([Action::BeginLevel(level), Action::SetLevel(level, db), Action::EndLevel(level)]);
+    }
+}
+
+/// Paints the design's slider over egui's, which knows only one colour for rail and knob.
+fn paint_slider(ui: &Ui, response: &Response, db: f32) {
+    const RADIUS: f32 = 7.0;
+    let rect = response.rect;
+    let share = (db - LEVEL_OFF_DB) / (LEVEL_MAX_DB - LEVEL_OFF_DB);
+    let y = rect.center().y;
+    let (left, right) = (rect.left() + RADIUS, rect.right() - RADIUS);
+    let knob = pos2(left + share.clamp(0.0, 1.0) * (right - left), y);
+    let painter = ui.painter();
+    painter.rect_filled(rect, 0.0, DARK.panel);
+    painter.hline(rect.left()..=rect.right(), y, (4.0, DARK.control_edge));
+    painter.hline(rect.left()..=knob.x, y, (4.0, DARK.accent));
+    let colour = if response.hovered() || response.dragged() { DARK.white } else { DARK.text };
+    painter.circle_filled(knob, RADIUS, colour);
+    if response.has_focus() {
+        painter.circle_stroke(knob, RADIUS + 2.0, (1.5, DARK.accent));
     }
 }

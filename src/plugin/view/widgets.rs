@@ -26,25 +26,25 @@ pub(super) fn elided(ui: &mut Ui, text: impl Into<WidgetText>) -> Response {
 
 /// A button of a fixed width, so that a changing text moves nothing.
 pub(super) fn button(ui: &mut Ui, text: &str, width: f32) -> Response {
-    ui.add(egui::Button::new(body(text)).min_size(vec2(width, 28.0)))
+    ui.add_sized(vec2(width, 28.0), egui::Button::new(body(text)))
 }
 
 /// A button that is the next thing to do.
 pub(super) fn main_button(ui: &mut Ui, text: &str, width: f32) -> Response {
     let text = RichText::new(text).size(BODY).color(DARK.white);
     let stroke = Stroke::new(1.0, DARK.accent);
-    ui.add(egui::Button::new(text).fill(DARK.pressed).stroke(stroke).min_size(vec2(width, 28.0)))
+    ui.add_sized(vec2(width, 28.0), egui::Button::new(text).fill(DARK.pressed).stroke(stroke))
 }
 
 /// A button that stays down while `on`, in `colour` under white text.
 pub(super) fn toggle(ui: &mut Ui, text: &str, on: bool, colour: Color32, size: egui::Vec2) -> Response {
     let colour_text = if on { DARK.white } else { DARK.text };
     let text = RichText::new(text).size(BODY).color(colour_text);
-    let mut button = egui::Button::new(text).min_size(size).selected(on);
+    let mut button = egui::Button::new(text).selected(on);
     if on {
         button = button.fill(colour);
     }
-    ui.add(button)
+    ui.add_sized(size, button)
 }
 
 /// Choices side by side, of which one is chosen; true when that changed.

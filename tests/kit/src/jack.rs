@@ -3,10 +3,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "JACK runs in real time")]
 
+use std::net::{Ipv4Addr, UdpSocket};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ::jack::{
@@ -15,7 +17,7 @@ use ::jack::{
 };
 use anyhow::{Context as _, Result, bail};
 
-use crate::stock::{JackServer, PEER_NICENESS};
+use crate::stock::{JackServer, hurry};
 
 /// How long a stock client may take to open its ports.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -46,7 +48,8 @@ pub struct Rig {
 pub struct Recording {
     /// Left and right output of each part, in the order of the parts.
     pub tracks: Vec<[Vec<f32>; 2]>,
-    /// Blocks that JACK skipped or was late with, as positions: the dummy sound card itself stumbled.
+    /// Where JACK itself stumbled, as positions: blocks that it skipped, began late or did not finish in
+    /// time, and the xruns that it reports.
     pub xruns: Vec<Range<usize>>,
 }
 
@@ -88,7 +91,8 @@ impl Rig {
                 start: Arc::clone(&start),
                 position: Arc::clone(&position),
                 expected: 0,
-                skipped: Vec::with_capacity(10_000),
+                last_block_usecs: 0,
+                stumbles: Vec::with_capacity(10_000),
                 period: server.period(),
             },
         )?;
@@ -132,16 +136,16 @@ impl Rig {
         let _ = self.midi.send(MidiCommand { part, bytes: [0xB0, controller & 0x7F, value & 0x7F] });
     }
 
-    /// Samples since the rig's start by JACK's clock, to place other events beside the recording.
-    pub fn clock(&self) -> usize {
-        self.start.position(self.player.as_client().frame_time()).unwrap_or(0)
+    /// Starts to watch for delays of the machine of more than `tolerance`.
+    pub fn watch_stalls(&self, tolerance: Duration) -> Result<StallWatch> {
+        StallWatch::start(tolerance, &self.position)
     }
 
     /// Ends playing and recording.
     pub fn stop(self) -> Result<Recording> {
         self.player.deactivate().context("JACK's player")?;
         let (_, _, recorder) = self.recorder.deactivate().context("JACK's recorder")?;
-        let mut xruns = recorder.skipped;
+        let mut xruns = recorder.stumbles;
         xruns.extend(self.xruns.try_iter().map(|frame| {
             let position = self.start.position(frame).unwrap_or(0);
             position.saturating_sub(recorder.period as usize)..position
@@ -244,7 +248,8 @@ struct Recorder {
     start: Arc<Start>,
     position: Arc<AtomicUsize>,
     expected: usize,
-    skipped: Vec<Range<usize>>,
+    last_block_usecs: u64,
+    stumbles: Vec<Range<usize>>,
     period: u32,
 }
 
@@ -263,12 +268,27 @@ impl ProcessHandler for Recorder {
                 }
             }
         }
-        if self.expected > 0 && position > self.expected {
-            self.skipped.push(self.expected..position);
-        }
-        self.expected = position + scope.n_frames() as usize;
+        self.watch_jack(position, scope);
         self.position.store(end, Ordering::Relaxed);
         Control::Continue
+    }
+}
+
+impl Recorder {
+    /// Notes what JACK's clock tells: reports of xruns come late and not for everything.
+    fn watch_jack(&mut self, position: usize, scope: &ProcessScope) {
+        let period = self.period as usize;
+        let block_usecs = scope.cycle_times().map_or(0, |times| times.current_usecs);
+        let begins_late = self.last_block_usecs > 0
+            && block_usecs.saturating_sub(self.last_block_usecs) * 48 > 1500 * u64::from(self.period);
+        // The recorder is the last in JACK's graph: the clients before it have used up this much of the block.
+        let ends_late = scope.frames_since_cycle_start() > self.period * 3 / 4;
+        let skipped = self.expected > 0 && position > self.expected;
+        if begins_late || ends_late || skipped {
+            self.stumbles.push(self.expected.min(position)..position + period);
+        }
+        self.expected = position + period;
+        self.last_block_usecs = block_usecs;
     }
 }
 
@@ -298,54 +318,58 @@ fn connect(client: &Client, from: &str, to: &str) -> Result<()> {
     }
 }
 
-/// Notices when the machine itself stumbles: one thread per processor that wants to run every millisecond, at
-/// the priority of any program, and records when it could not.
+/// Notices when the machine itself stumbles: one thread per processor that wants to run every millisecond,
+/// as urgent as the peers, and to get a datagram through the loopback. It records when that took longer.
 pub struct StallWatch {
-    threads: Vec<std::thread::JoinHandle<Vec<Range<Instant>>>>,
+    threads: Vec<JoinHandle<Vec<Range<usize>>>>,
     stop: Arc<AtomicBool>,
 }
 
 impl StallWatch {
-    /// Watches for delays of more than `tolerance`.
-    pub fn start(tolerance: Duration) -> Result<Self> {
+    fn start(tolerance: Duration, position: &Arc<AtomicUsize>) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let processors = std::thread::available_parallelism()?.get();
-        let threads = (0..processors)
-            .map(|processor| {
-                let stop = Arc::clone(&stop);
-                std::thread::Builder::new()
-                    .name(format!("stalls {processor}"))
-                    .spawn(move || watch(processor, tolerance, &stop))
-            })
-            .collect::<std::io::Result<_>>()?;
+        let mut threads = Vec::new();
+        for processor in 0..processors {
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+            socket.connect(socket.local_addr()?)?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            let (stop, position) = (Arc::clone(&stop), Arc::clone(position));
+            let watch = move || watch(processor, &socket, tolerance, &position, &stop);
+            threads.push(std::thread::Builder::new().name(format!("stalls {processor}")).spawn(watch)?);
+        }
         Ok(Self { threads, stop })
     }
 
-    /// Ends the watch; the stalls, in order of time.
-    pub fn stop(self) -> Vec<Range<Instant>> {
+    /// Ends the watch; where the stalls were, as positions of the rig.
+    ///
+    /// JACK's own clock stands still while JACK is stalled, so the lengths are the clock's, not the world's.
+    pub fn stop(self) -> Vec<Range<usize>> {
         self.stop.store(true, Ordering::Relaxed);
-        let mut stalls: Vec<_> =
-            self.threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect();
-        stalls.sort_by_key(|stall| stall.start);
-        stalls
+        self.threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
     }
 }
 
-fn watch(processor: usize, tolerance: Duration, stop: &AtomicBool) -> Vec<Range<Instant>> {
-    pin_to(processor);
-    // As urgent as the peers that it watches for.
-    // SAFETY: plain system call; 0 is the calling thread.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, PEER_NICENESS) };
+fn watch(
+    processor: usize,
+    loopback: &UdpSocket,
+    tolerance: Duration,
+    position: &AtomicUsize,
+    stop: &AtomicBool,
+) -> Vec<Range<usize>> {
     const INTERVAL: Duration = Duration::from_millis(1);
+    pin_to(processor);
+    hurry(0);
     let mut stalls = Vec::new();
-    let mut due = Instant::now() + INTERVAL;
     while !stop.load(Ordering::Relaxed) {
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        let now = Instant::now();
-        if now > due + tolerance {
-            stalls.push(due..now);
+        let start = position.load(Ordering::Relaxed);
+        let due = Instant::now() + INTERVAL;
+        std::thread::sleep(INTERVAL);
+        // A machine may run programs on time and yet let packets wait. Failing is a stall, too.
+        let _ = loopback.send(&[0]).and_then(|_| loopback.recv(&mut [0]));
+        if Instant::now() > due + tolerance {
+            stalls.push(start..position.load(Ordering::Relaxed));
         }
-        due = now + INTERVAL;
     }
     stalls
 }

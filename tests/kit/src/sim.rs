@@ -142,6 +142,9 @@ impl Musician {
     }
 }
 
+/// Sees audio packets: when, from whom, and what.
+pub type Tap = Box<dyn FnMut(Time, SocketAddr, &[u8])>;
+
 /// Where the simulated server is.
 pub const SERVER: &str = "192.0.2.1:22124";
 
@@ -154,7 +157,7 @@ pub struct Jam {
     /// Everybody.
     pub musicians: Vec<Musician>,
     /// Sees every audio packet as it reaches the server.
-    pub tap: Option<Box<dyn FnMut(Time, SocketAddr, &[u8])>>,
+    pub tap: Option<Tap>,
     tick_nanos: u64,
     ticks: u64,
 }
@@ -163,7 +166,14 @@ impl Jam {
     /// A server with nobody on it.
     pub fn new(config: Config, seed: u64) -> Self {
         let tick_nanos = config.frame.samples() as u64 * 1_000_000_000 / u64::from(WIRE_RATE_HZ);
-        Self { now: Time::ZERO, server: Core::new(config, seed), musicians: Vec::new(), tap: None, tick_nanos, ticks: 0 }
+        Self {
+            now: Time::ZERO,
+            server: Core::new(config, seed),
+            musicians: Vec::new(),
+            tap: None,
+            tick_nanos,
+            ticks: 0,
+        }
     }
 
     /// Goes on for `duration`.

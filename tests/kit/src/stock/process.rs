@@ -7,6 +7,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+
+use super::hurry;
 
 /// Lines of a log that a failure message shows.
 const TAIL_LINES: usize = 40;
@@ -19,28 +22,32 @@ pub struct Process {
     child: Child,
     log: PathBuf,
     exit: Option<ExitStatus>,
+    _home: TempDir,
 }
 
 impl Process {
-    /// Starts `command` with its output going to the file `log`. `name` is for messages.
+    /// Starts `command`, with its output going to a log. `name` is for messages.
     ///
     /// The process is killed when the calling thread ends: it must not be shared with a longer-lived one.
-    pub fn spawn(name: &str, mut command: Command, log: PathBuf) -> Result<Self> {
+    pub fn start(name: &str, command: Command) -> Result<Self> {
+        Self::start_at_home(name, command, super::scratch()?)
+    }
+
+    /// The same with `home` as its home, which it keeps as long as it lives.
+    pub(super) fn start_at_home(name: &str, mut command: Command, home: TempDir) -> Result<Self> {
+        let log = home.path().join("log");
         let output = File::create(&log)?;
+        command.env("HOME", home.path());
         command.stdin(Stdio::null()).stderr(output.try_clone()?).stdout(output);
-        // SAFETY: both calls are async-signal-safe and touch nothing that the parent's other threads may hold.
+        // SAFETY: prctl is async-signal-safe and touches nothing that the parent's other threads may hold.
         unsafe {
-            command.pre_exec(|| {
-                // What else runs on this machine is not part of the test. Refused to ordinary users: fine.
-                libc::setpriority(libc::PRIO_PROCESS, 0, super::PEER_NICENESS);
-                match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-                    0 => Ok(()),
-                    _ => Err(std::io::Error::last_os_error()),
-                }
+            command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
             });
         }
         let child = command.spawn().with_context(|| format!("cannot start {name}: {command:?}"))?;
-        Ok(Self { name: name.into(), child, log, exit: None })
+        Ok(Self { name: name.into(), child, log, exit: None, _home: home })
     }
 
     /// Everything that it has printed.
@@ -84,6 +91,20 @@ impl Process {
             // SAFETY: plain system call; the child is not reaped, so the id is still its own.
             unsafe { libc::kill(self.child.id() as i32, signal) };
         }
+    }
+
+    /// Puts all its threads before ordinary programs, where the system allows it ([`hurry`]). Those of Qt
+    /// take themselves back to ordinary priority when they start, so this is for a program that is up.
+    pub fn hurry(&self) {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
+        tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).for_each(hurry);
+    }
+
+    /// Freezes it for a while, as a busy machine would.
+    pub fn freeze(&self, duration: Duration) {
+        self.signal(libc::SIGSTOP);
+        std::thread::sleep(duration);
+        self.signal(libc::SIGCONT);
     }
 
     /// Asks it to end (SIGTERM), insists (SIGKILL) after a few seconds; true if it obeyed.
