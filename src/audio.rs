@@ -8,7 +8,6 @@ mod denormal;
 mod jitter_buffer;
 mod meter;
 mod mix;
-mod packer;
 mod playout;
 mod resampler;
 
@@ -17,6 +16,5 @@ pub use denormal::FlushDenormals;
 pub use jitter_buffer::{BufferStats, CounterUnwrapper, JitterBuffer, Slot};
 pub use meter::{PeakMeter, level_0_to_9};
 pub use mix::{FadeIn, StereoGain, convert_layout, mix_into};
-pub use packer::FramePacker;
 pub use playout::{Played, Playout};
 pub use resampler::{Resampler, ResamplerError, SampleFifo};

@@ -10,10 +10,10 @@ use jamulet_testkit::stock::{StockLayout, StockServer, StockSettings};
 #[test]
 fn stock_clients_hear_themselves_at_unity_on_a_stock_server() {
     for (period, options) in [(128, &[][..]), (64, &["-F"][..])] {
-        let servers: Vec<StockServer> = (0..6).map(|_| StockServer::start(options).unwrap()).collect();
+        let servers: Vec<StockServer> = (0..9).map(|_| StockServer::start(options).unwrap()).collect();
         let mut servers = servers.iter();
         let mut cases = Vec::new();
-        for layout in [StockLayout::Mono, StockLayout::Stereo] {
+        for layout in [StockLayout::Mono, StockLayout::MonoInStereoOut, StockLayout::Stereo] {
             for quality in [Quality::Low, Quality::Normal, Quality::High] {
                 let server = servers.next().unwrap();
                 cases.push(Case {

@@ -17,40 +17,57 @@ const SETTLES: Duration = Duration::from_secs(4);
 /// How soon news must be at the other end.
 const SOON: Duration = Duration::from_secs(5);
 
+/// Ticks of 64 samples.
+const FAST: &[&str] = &["--fastupdate"];
+/// Ticks of 128 samples.
+const USUAL: &[&str] = &[];
+
 #[test]
-fn stock_clients_hear_themselves_at_unity_in_every_format() {
-    let formats = [StockLayout::Mono, StockLayout::Stereo]
-        .into_iter()
-        .flat_map(|layout| [Quality::Low, Quality::Normal, Quality::High].map(|quality| (layout, quality)));
-    let settings: Vec<StockSettings> =
-        formats.map(|(layout, quality)| StockSettings { layout, quality, ..Default::default() }).collect();
-    // Frames of 64 on a server that ticks every 64 samples, and of 128 on one that ticks every 128.
-    hear_themselves(64, &settings, &["--fastupdate"]);
-    hear_themselves(128, &settings, &[]);
+fn stock_clients_hear_themselves_at_unity_in_frames_of_64() {
+    for layout in [StockLayout::Mono, StockLayout::Stereo] {
+        hear_themselves(64, &QUALITIES.map(|quality| (settings(layout, quality), FAST)));
+    }
+    // Where the server ticks every 128 samples, and where the client insists on frames of 128.
+    let long_frames = StockSettings { small_frames: false, ..settings(StockLayout::Stereo, Quality::Normal) };
+    let cases = [
+        (settings(StockLayout::Stereo, Quality::Normal), USUAL),
+        (settings(StockLayout::Mono, Quality::High), USUAL),
+        (long_frames, FAST),
+    ];
+    hear_themselves(64, &cases);
 }
 
 #[test]
-fn stock_clients_hear_themselves_at_unity_where_frames_and_ticks_differ() {
-    let stereo = StockSettings::default();
-    let mono = StockSettings { layout: StockLayout::Mono, quality: Quality::High, ..stereo };
-    let mono_to_stereo = StockSettings { layout: StockLayout::MonoInStereoOut, ..stereo };
-    // Frames of 64 on 128-sample ticks.
-    hear_themselves(64, &[stereo, mono], &[]);
-    // Frames of 128 on 64-sample ticks; in blocks of 64, too.
-    hear_themselves(128, &[mono_to_stereo, mono], &["--fastupdate"]);
-    hear_themselves(64, &[StockSettings { small_frames: false, ..stereo }], &["--fastupdate"]);
-    // Two frames to a packet.
-    hear_themselves(256, &[stereo, mono], &[]);
+fn stock_clients_hear_themselves_at_unity_in_frames_of_128() {
+    let mono = QUALITIES.map(|quality| (settings(StockLayout::Mono, quality), USUAL));
+    let stereo = QUALITIES.map(|quality| (settings(StockLayout::Stereo, quality), USUAL));
+    // Where the server ticks every 64 samples.
+    let fast = (settings(StockLayout::MonoInStereoOut, Quality::High), FAST);
+    hear_themselves(128, &[mono[0], mono[1], mono[2], fast]);
+    hear_themselves(128, &stereo);
 }
 
-/// Lets stock clients hear themselves, each on a server of ours.
-fn hear_themselves(period: u32, settings: &[StockSettings], options: &[&str]) {
-    let servers: Vec<OurServer> = settings.iter().map(|_| OurServer::start(options)).collect();
+#[test]
+fn stock_clients_hear_themselves_at_unity_with_two_frames_to_a_packet() {
+    let [mono, stereo] = [StockLayout::Mono, StockLayout::Stereo].map(|l| settings(l, Quality::Normal));
+    hear_themselves(256, &[(mono, USUAL), (stereo, USUAL), (stereo, FAST)]);
+}
+
+const QUALITIES: [Quality; 3] = [Quality::Low, Quality::Normal, Quality::High];
+
+fn settings(layout: StockLayout, quality: Quality) -> StockSettings {
+    StockSettings { layout, quality, ..Default::default() }
+}
+
+/// Lets stock clients hear themselves, each on a server of ours with these options.
+fn hear_themselves(period: u32, clients: &[(StockSettings, &[&str])]) {
+    let servers: Vec<OurServer> = clients.iter().map(|(_, options)| OurServer::start(options)).collect();
     let cases: Vec<Case<'_>> = servers
         .iter()
-        .zip(settings)
-        .map(|(server, &settings)| Case {
-            name: format!("{:?} {:?}", settings.layout, settings.quality),
+        .zip(clients)
+        .enumerate()
+        .map(|(number, (server, &(settings, options)))| Case {
+            name: format!("{number} {:?} {:?} {}", settings.layout, settings.quality, options.concat()),
             address: server.address,
             server: &server.process,
             settings,
@@ -177,7 +194,7 @@ fn mix(jack: &JackServer, players: [&mut StockClient; 2], server: &OurServer, bo
         ("in the end", restored, [0.0, 0.0]),
     ];
     let heard_db = |recording: &Recording, player: usize, side: usize, span: &std::ops::Range<usize>| {
-        let heard = listen(&recording.tracks[player][side][span.clone()], &TONES_HZ, 1.0);
+        let heard = listen(&recording.tracks[player][side][span.clone()], &TONES_HZ, PEAK / 10.0);
         [0, 1].map(|tone| db(heard.amplitudes[tone], PEAK))
     };
     for (when, span, bob_db) in expected {

@@ -36,7 +36,7 @@ const RATE: usize = RATE_HZ as usize;
 /// Runs before a machine that stumbles all the time is given up.
 const MAX_RUNS: usize = 3;
 /// Part of the tones' windows that must be undisturbed for levels to mean something.
-const MIN_CLEAN: f64 = 0.9;
+const MIN_CLEAN: f64 = 0.5;
 /// A delay of the machine that may be heard: less than a block, since several add up on a client's way.
 const STALL: Duration = Duration::from_micros(500);
 
@@ -68,7 +68,7 @@ pub struct Verdict {
 
 impl std::fmt::Display for Verdict {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:<20}", self.name)?;
+        write!(f, "{:<40}", self.name)?;
         for (level_db, off_hz) in &self.tones {
             write!(f, " {level_db:+.3} dB {off_hz:+.2} Hz")?;
         }
@@ -153,6 +153,10 @@ fn music(layout: StockLayout) -> [Vec<f32>; 2] {
     if layout != StockLayout::Stereo {
         left[TONE_CHANGE..].copy_from_slice(&right[TONE_CHANGE..]);
         right.copy_from_slice(&left);
+    }
+    if layout == StockLayout::MonoInStereoOut {
+        // Such a client sends the sum of its inputs, a mono one their mean.
+        right.fill(0.0);
     }
     [left, right]
 }
