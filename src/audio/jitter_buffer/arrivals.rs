@@ -144,27 +144,32 @@ impl Arrivals {
 
     /// The last two seconds, if they say anything, for pulls of up to `burst` frames.
     pub(super) fn recent(&self, burst: f32) -> Option<Recent> {
-        let slices = (0..=RECENT_SLICES).map(|back| &self.slices[(self.current + SLICES - back) % SLICES]);
-        let sum = Slice::total(slices);
+        let sum = self.last_two_seconds();
         Some(Recent {
             reserve: sum.reserve(burst)? - self.shift as f32,
             late_share: sum.late as f32 / sum.frames.max(1) as f32,
         })
     }
 
-    /// The automatic size for pulls of up to `burst` frames, from the whole history.
+    /// The automatic size for pulls of up to `burst` frames.
     pub(super) fn needed_size(&self, burst: f32) -> Option<Needed> {
-        let sum = Slice::total(self.slices.iter());
-        let mut budget = i64::from(sum.frames * LATE_BUDGET / 10_000);
+        let frames: u32 = self.slices.iter().map(|slice| slice.frames).sum();
+        let mut budget = i64::from(frames * LATE_BUDGET / 10_000);
         let earliest = self.total.iter().position(|count| {
             budget -= i64::from(*count);
             budget < 0
         })?;
-        // With the playhead at the earliest frame that must be in time, that frame's slack is 0.
-        let size = sum.reserve(burst)? - (earliest as i64 - ZERO_BIN) as f32 + SETTLING_MARGIN + 1.0;
+        // With the playhead at the earliest frame that must be in time, that frame's slack is 0. The
+        // distance counts from where frames arrive now: the way may have changed within 15 s.
+        let reserve = self.last_two_seconds().reserve(burst)?;
+        let size = reserve - (earliest as i64 - ZERO_BIN) as f32 + SETTLING_MARGIN + 1.0;
         let whole =
             |size: f32| size.ceil().clamp(f32::from(AUTO_MIN_FRAMES), f32::from(MAX_BUFFER_FRAMES)) as u8;
         Some(Needed { frames: whole(size), surely: whole(size + SHRINK_MARGIN) })
+    }
+
+    fn last_two_seconds(&self) -> Slice {
+        Slice::total((0..=RECENT_SLICES).map(|back| &self.slices[(self.current + SLICES - back) % SLICES]))
     }
 
     pub(super) fn clear(&mut self) {
