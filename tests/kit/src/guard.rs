@@ -64,6 +64,7 @@ pub fn report() -> Report {
         frees: watch.counts.frees.get(),
         clock_reads: watch.counts.clock_reads.get(),
         system_calls: watch.counts.system_calls.get(),
+        futex_wakes: watch.counts.futex_wakes.get(),
         wakeups: watch.counts.wakeups.get(),
         most_wakeups: watch.counts.most_wakeups.get(),
         // SAFETY: only this thread touches its notes, and it is here.
@@ -84,6 +85,8 @@ pub struct Report {
     pub clock_reads: u64,
     /// System calls other than wake-ups.
     pub system_calls: u64,
+    /// Futexes on which another thread was woken; not among `system_calls`, and not allowed either.
+    pub futex_wakes: u64,
     /// Writes to an eventfd, pipe or socket.
     pub wakeups: u64,
     /// The most of them in one call.
@@ -95,6 +98,11 @@ pub struct Report {
 impl Report {
     /// Whether the realtime rule was kept: nothing but one wake-up per call, and calls at all.
     pub fn is_clean(&self) -> bool {
+        self.is_clean_but_for_futex_wakes() && self.futex_wakes == 0
+    }
+
+    /// Whether the realtime rule was kept except that other threads were woken through futexes.
+    pub fn is_clean_but_for_futex_wakes(&self) -> bool {
         self.calls > 0
             && self.allocations + self.frees + self.clock_reads + self.system_calls == 0
             && self.most_wakeups <= 1
@@ -105,12 +113,14 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} calls: {} allocations, {} frees, {} clock reads, {} system calls, {} wake-ups (at most {} in a call)",
+            "{} calls: {} allocations, {} frees, {} clock reads, {} system calls, {} futex wakes, \
+             {} wake-ups (at most {} in a call)",
             self.calls,
             self.allocations,
             self.frees,
             self.clock_reads,
             self.system_calls,
+            self.futex_wakes,
             self.wakeups,
             self.most_wakeups
         )?;
@@ -123,6 +133,7 @@ enum Violation {
     Allocation,
     Free,
     Clock,
+    FutexWake,
     SystemCall(c_long),
 }
 
@@ -139,6 +150,7 @@ struct Counts {
     frees: Cell<u64>,
     clock_reads: Cell<u64>,
     system_calls: Cell<u64>,
+    futex_wakes: Cell<u64>,
     wakeups: Cell<u64>,
     most_wakeups: Cell<u32>,
 }
@@ -166,6 +178,7 @@ thread_local! {
                 frees: Cell::new(0),
                 clock_reads: Cell::new(0),
                 system_calls: Cell::new(0),
+                futex_wakes: Cell::new(0),
                 wakeups: Cell::new(0),
                 most_wakeups: Cell::new(0),
             },
@@ -186,6 +199,7 @@ fn note(violation: Violation) {
             Violation::Allocation => &watch.counts.allocations,
             Violation::Free => &watch.counts.frees,
             Violation::Clock => &watch.counts.clock_reads,
+            Violation::FutexWake => &watch.counts.futex_wakes,
             Violation::SystemCall(_) => &watch.counts.system_calls,
         };
         count.set(count.get() + 1);
@@ -207,6 +221,7 @@ fn describe(note: &Note) -> String {
         Violation::Allocation => "allocation".to_owned(),
         Violation::Free => "free".to_owned(),
         Violation::Clock => "clock read".to_owned(),
+        Violation::FutexWake => "futex wake".to_owned(),
         Violation::SystemCall(number) => format!("system call {number}"),
     };
     for &frame in &note.frames[..note.depth] {
@@ -403,8 +418,11 @@ extern "C" fn on_system_call(_signal: c_int, info: *mut libc::siginfo_t, context
         if !watch.active.get() {
             return;
         }
+        let operation = argument[1] as c_int & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME);
         if number == libc::SYS_write && is_wakeup(argument[0]) {
             watch.wakeups.set(watch.wakeups.get() + 1);
+        } else if number == libc::SYS_futex && operation == libc::FUTEX_WAKE {
+            note(Violation::FutexWake);
         } else {
             note(Violation::SystemCall(number));
         }
