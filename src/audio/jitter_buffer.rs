@@ -8,13 +8,14 @@
 //!
 //! A buffer of size *n* keeps, on average, *n* frames in hand just before each get, so that a frame
 //! waits between *n* − 1 and *n* frame times: which of it depends on how the two clocks happen to
-//! lie, not on how the connection began. Where several frames are pulled at once (a host's block,
-//! or two 64-sample frames in a 128-sample tick), see [`JitterBuffer::set_burst`], *n* − 1 frames
-//! remain after the largest pull.
+//! lie, not on how the connection began. In other words, *n* − 1 frames remain after a get; this is
+//! the *reserve*, and where several frames are pulled at once (a host's block, or two 64-sample
+//! frames in a 128-sample tick), it is what remains after the largest pull, see
+//! [`JitterBuffer::set_burst`].
 //!
 //! # How it settles
 //!
-//! The mean fill of the last two seconds is compared with the target. When it is more than
+//! The mean reserve of the last two seconds is compared with the wanted one. When it is more than
 //! [`DROP_ABOVE`] over or [`INSERT_BELOW`] under it, one frame is left out or put in: a *slip*.
 //! Both limits together are wider than one frame, so a slip never provokes the opposite one.
 //!
@@ -36,9 +37,9 @@ const AUTO_START_FRAMES: u8 = 4;
 /// Smallest automatic size, in frames: at 1, a phase near the tick's edge would make frames late
 /// on the quietest network.
 const AUTO_MIN_FRAMES: u8 = 2;
-/// One frame is dropped when the mean fill is above the target by more than this, in frames.
+/// One frame is dropped when the mean reserve is above the wanted one by more than this, in frames.
 const DROP_ABOVE: f32 = 0.9;
-/// One frame is inserted when the mean fill is below the target by more than this, in frames.
+/// One frame is inserted when it is below by more than this, in frames.
 const INSERT_BELOW: f32 = 0.5;
 /// Likewise, while more than [`LATE_SHARE`] of the frames come late. With [`DROP_ABOVE`] this is
 /// still one whole frame wide.
@@ -54,9 +55,9 @@ const STARVED_MS: u32 = 200;
 const SURPLUS_FRAMES: usize = 24;
 /// Settling is quick for this long after a start.
 const START_MS: u32 = 500;
-/// How often the fill is judged while starting or far off.
+/// How often the reserve is judged while starting or far off.
 const QUICK_CHECK_MS: u32 = 50;
-/// How often the fill is judged otherwise; also the least time between two slips then.
+/// How often the reserve is judged otherwise; also the least time between two slips then.
 const CHECK_MS: u32 = 250;
 /// The automatic size does not shrink before this much is known.
 const SHRINK_AFTER_MS: u32 = 2000;
@@ -144,10 +145,11 @@ pub struct JitterBuffer {
 
     /// Frames in the current (or last) pull.
     pull: u32,
+    /// Fill before it; slips count as if they had been made earlier.
+    fill_before_pull: i64,
+    put_since_pull: bool,
     /// The user marks pulls, and the next get begins one.
     pull_marked: Option<bool>,
-    /// Frames in the next pull, where the user tells.
-    expected_pull: Option<f32>,
 
     /// Gets since the last frame was played.
     starved: u32,
@@ -191,9 +193,10 @@ impl JitterBuffer {
             age: 0,
             until_check: 0,
             since_resize: 0,
-            pull: 1,
+            pull: 0,
+            fill_before_pull: 0,
+            put_since_pull: false,
             pull_marked: None,
-            expected_pull: None,
             starved: 0,
             lost_at_the_end: 0,
             first: None,
@@ -230,15 +233,9 @@ impl JitterBuffer {
         let beyond_help = slack < -i64::from(MAX_BUFFER_FRAMES - self.size);
         self.stalled = slack < 0 && (self.stalled || beyond_help);
         if !self.stalled {
-            let pull = self.pull.max(1) as f32;
-            let fill = match self.expected_pull {
-                Some(pull) => slack as f32 - (pull - 1.0) / 2.0 + self.burst,
-                // Between two pulls of b frames, b frames arrive evenly while the playhead stands still,
-                // already b ahead. Their mean slack is therefore (b + 1) / 2 below the fill before a pull.
-                None => slack as f32 + (pull + 1.0) / 2.0,
-            };
-            self.arrivals.record(slack, fill, self.target() - pull / 2.0);
+            self.arrivals.record(slack, self.reserve());
         }
+        self.put_since_pull = true;
         if slack < 0 {
             self.count_late(sequence);
             return;
@@ -248,15 +245,6 @@ impl JitterBuffer {
         if sequence.wrapping_sub(self.newest) > 0 {
             self.newest = sequence;
         }
-    }
-
-    /// Tells how many frames the next pull takes, on average if it must be. Where pulls vary, call it
-    /// before the puts of what has arrived since the last pull: a host that asks for the sound of the
-    /// time that has passed leaves the same number of frames behind after every pull, however long,
-    /// and that number is then what settles.
-    pub fn expect_pull(&mut self, frames: f32) {
-        self.expected_pull =
-            Some(if frames.is_finite() { frames.clamp(1.0, self.capacity as f32) } else { 1.0 });
     }
 
     /// Marks the start of a pull of several frames at once: call it after the puts and before the
@@ -269,10 +257,9 @@ impl JitterBuffer {
     pub fn get(&mut self) -> Slot<'_> {
         if self.pull_marked != Some(false) {
             self.pull_marked = self.pull_marked.map(|_| false);
-            self.pull = 0;
             self.prepare_pull();
         }
-        self.pull += 1;
+        self.pull = self.pull.saturating_add(1);
         if self.state != State::Playing {
             return Slot::Idle;
         }
@@ -336,8 +323,7 @@ impl JitterBuffer {
         let burst = if frames_per_pull.is_finite() { frames_per_pull } else { 1.0 };
         let burst = burst.clamp(1.0, (self.capacity / 2) as f32);
         let growth = burst - self.burst;
-        // Where pulls are told, what remains after each is steered, and does not depend on the largest.
-        if growth.abs() > 0.5 && self.expected_pull.is_none() {
+        if growth.abs() > 0.5 {
             self.remeasure = true;
             self.short = (self.short + growth.max(0.0).ceil() as u32).min(burst.ceil() as u32);
         }
@@ -357,6 +343,11 @@ impl JitterBuffer {
     /// Frames wanted in hand just before a pull.
     fn target(&self) -> f32 {
         f32::from(self.size) - 1.0 + self.burst
+    }
+
+    /// Frames wanted in hand just after the largest pull.
+    fn reserve(&self) -> i64 {
+        i64::from(self.size) - 1
     }
 
     fn frames_in(&self, millis: u32) -> u32 {
@@ -380,6 +371,14 @@ impl JitterBuffer {
 
     /// Starts the playhead, throws surplus away and decides about a slip.
     fn prepare_pull(&mut self) {
+        if self.state == State::Playing && self.burst > 1.0 && self.pull > 0 {
+            if !self.put_since_pull {
+                // A host that splits its block: this goes on where the last part ended.
+                return;
+            }
+            let before = self.fill_before_pull;
+            self.arrivals.record_pull(before, before - i64::from(self.pull), self.reserve());
+        }
         if std::mem::take(&mut self.remeasure) {
             self.arrivals.clear();
         }
@@ -399,6 +398,11 @@ impl JitterBuffer {
                 }
             }
         }
+        self.pull = 0;
+        self.put_since_pull = false;
+        if self.state == State::Playing {
+            self.fill_before_pull = self.newest.wrapping_sub(self.next).wrapping_add(1);
+        }
     }
 
     /// Puts the playhead where the fill is the target, and begins to measure anew.
@@ -407,6 +411,7 @@ impl JitterBuffer {
         self.next = self.newest.wrapping_add(1).wrapping_sub(depth);
         self.buffered = (0..depth).filter(|ahead| self.has(self.next.wrapping_add(*ahead))).count();
         self.arrivals.clear();
+        self.pull = 0;
         self.slip = None;
         self.short = 0;
         self.stalled = false;
@@ -425,7 +430,7 @@ impl JitterBuffer {
         self.stats.lost += skipped.saturating_sub(thrown_away);
     }
 
-    /// Compares the fill with the target.
+    /// Compares the reserve with the wanted one.
     fn check(&mut self) {
         if self.auto {
             self.follow_network();
@@ -433,9 +438,9 @@ impl JitterBuffer {
         let quick = self.frames_in(QUICK_CHECK_MS);
         let starting = self.age < self.frames_in(START_MS);
         self.until_check = if starting { quick } else { self.frames_in(CHECK_MS) };
-        let Some(recent) = self.arrivals.recent() else { return };
+        let Some(recent) = self.arrivals.recent(self.burst) else { return };
         self.short = 0;
-        let deviation = recent.mean_fill - self.target();
+        let deviation = recent.reserve - self.reserve() as f32;
         let insert_below = if recent.late_share > LATE_SHARE { INSERT_BELOW_WHEN_LATE } else { INSERT_BELOW };
         if deviation > DROP_ABOVE {
             self.slip = Some(Slip::Drop { patience: self.frames_in(DROP_PATIENCE_MS) });
@@ -508,6 +513,7 @@ impl JitterBuffer {
         self.next = following.wrapping_add(1);
         self.slip = None;
         self.arrivals.shift(1);
+        self.fill_before_pull -= 1;
         self.stats.slipped += 1;
         self.buffered = self.buffered.saturating_sub(1);
         let _ = self.play(sequence);
@@ -525,6 +531,7 @@ impl JitterBuffer {
     fn insert(&mut self) -> Slot<'_> {
         self.slip = None;
         self.arrivals.shift(-1);
+        self.fill_before_pull += 1;
         self.stats.slipped += 1;
         Slot::Insert(self.has(self.next).then(|| self.frame_at(self.next)))
     }
@@ -542,6 +549,7 @@ impl JitterBuffer {
 
     /// Ends the stream: the next frame starts another.
     fn stop(&mut self) {
+        self.pull = 0;
         self.state = State::Empty;
         self.buffered = 0;
         self.starved = 0;

@@ -61,11 +61,6 @@ impl Playout {
         self.buffer.put(sequence, bytes);
     }
 
-    /// Tells how many frames the next pull takes, see [`JitterBuffer::expect_pull`].
-    pub fn expect_pull(&mut self, frames: f32) {
-        self.buffer.expect_pull(frames);
-    }
-
     /// Marks the start of a pull of several frames, see [`JitterBuffer::begin_pull`].
     pub fn begin_pull(&mut self) {
         self.buffer.begin_pull();

@@ -81,6 +81,7 @@ impl Driver {
             }
             if let Err(error) = line.exchange(&mut self.waiter, &mut self.pump) {
                 self.pump.handle_socket_error(error.to_string());
+                line.close(&mut self.waiter);
             }
             self.handle_effects(&answer_sender);
             if self.pump.publish() {
@@ -92,8 +93,10 @@ impl Driver {
             let deadline = self.pump.poll_timeout().into_iter().chain(give_up).min();
             let timeout = deadline.map(|deadline| deadline.since(clock_now()));
             if self.waiter.wait(line.socket.as_ref(), timeout).is_err() {
-                // Nothing that a caller could mend; without this pause a broken poller would burn a core.
+                // Nothing that anybody could mend; without an end a broken poller would burn a core.
                 self.pump.handle_socket_error("waiting for the network failed".to_owned());
+                self.pump.publish();
+                self.notify.call();
                 return;
             }
         }
@@ -141,12 +144,17 @@ impl Line {
             }
         });
         socket.send(&mut self.outbox);
-        if !pump.wants_socket()
-            && let Some(socket) = self.socket.take()
-        {
-            waiter.unwatch(&socket)?;
+        if !pump.wants_socket() {
+            self.close(waiter);
         }
         Ok(())
+    }
+
+    fn close(&mut self, waiter: &mut Waiter) {
+        if let Some(socket) = self.socket.take() {
+            // Closing takes it out of the poller as well.
+            let _ = waiter.unwatch(&socket);
+        }
     }
 }
 

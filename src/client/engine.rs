@@ -120,7 +120,7 @@ impl Engine {
         self.recent_block.note(frames, self.rate.hz);
         self.shared.note_block(self.recent_block.longest);
         self.exchange_stream();
-        self.receive_frames(frames);
+        self.receive_frames();
         let mut pushed = false;
         let mut start = 0;
         while start < frames {
@@ -171,12 +171,11 @@ impl Engine {
         }
     }
 
-    /// Moves what has arrived into the jitter buffer, for a block of `block` samples.
-    fn receive_frames(&mut self, block: usize) {
+    /// Moves what has arrived into the jitter buffer.
+    fn receive_frames(&mut self) {
         if let Some(stream) = &mut self.stream {
             let frame_in_host = stream.format.frame.samples() as f64 * self.rate.hz / f64::from(WIRE_RATE_HZ);
             stream.playout.set_burst((self.recent_block.longest as f64 / frame_in_host) as f32);
-            stream.playout.expect_pull((block as f64 / frame_in_host) as f32);
         }
         while let Ok(frame) = self.links.downlink.pop() {
             if let Some(stream) = self.stream.as_mut().filter(|stream| stream.generation == frame.generation)

@@ -168,7 +168,10 @@ impl Drop for Lifeline {
     fn drop(&mut self) {
         let _ = self.commands.send(Command::Shutdown);
         self.waker.wake();
-        if let Some(thread) = self.thread.take() {
+        // The last owner may be what the network thread itself calls after a new snapshot.
+        if let Some(thread) =
+            self.thread.take().filter(|thread| thread.thread().id() != std::thread::current().id())
+        {
             let _ = thread.join();
         }
     }

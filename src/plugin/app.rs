@@ -54,7 +54,7 @@ impl App {
             fault: instance.guard.fault().or(snapshot.fault.as_deref()),
         };
         let drawn = self.view.ui(ui, &model);
-        self.link.wants_keys.store(ui.ctx().egui_wants_keyboard_input(), Ordering::Relaxed);
+        self.link.wants_keys.store(ui.ctx().text_edit_focused(), Ordering::Relaxed);
         ui.ctx().request_repaint_after(if drawn.moving { FRAME_MOVING } else { FRAME_STILL });
         for action in drawn.actions {
             self.act(ui.ctx(), action);

@@ -128,7 +128,7 @@ pub struct View {
     /// Chat as received, and the same in plain text.
     chat: (Vec<String>, Vec<ChatLine>),
     welcome: (Option<String>, String),
-    /// Chat lines that came while another page was shown.
+    /// Chat lines and welcomes that came while another page was shown.
     unread: usize,
     send_meter: [Ballistics; 2],
     return_meter: [Ballistics; 2],
@@ -229,6 +229,9 @@ impl View {
         if *source != model.snapshot.welcome {
             source.clone_from(&model.snapshot.welcome);
             *text = html::plain_text(source.as_deref().unwrap_or_default());
+            if source.is_some() && self.page != Page::Chat {
+                self.unread += 1;
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ struct Suite {
 const SUITES: &[Suite] = &[
     Suite { name: "lint", prefixes: &[], needs: &[] },
     Suite { name: "unit", prefixes: &[], needs: &[] },
-    Suite { name: "sim", prefixes: &["sim_"], needs: &[] },
+    Suite { name: "sim", prefixes: &["sim_", "session_sim"], needs: &[] },
     Suite { name: "hosts", prefixes: &["hosts_", "plugin_"], needs: &[setup::WINDOW] },
     Suite { name: "interop", prefixes: &["interop_"], needs: &[setup::PEERS] },
 ];
@@ -196,12 +196,14 @@ fn cargo_tests(suite: &Suite, full: bool) -> Result<Counts> {
     Ok(counts)
 }
 
-/// Names of the suite's files in `tests/`, without `.rs`, sorted.
+/// Names of the suite's tests in `tests/`, sorted: files without `.rs`, and folders with a `main.rs`.
 fn test_files(suite: &Suite) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(workspace_root().join("tests"))? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "rs")
+        let is_test =
+            path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").is_file();
+        if is_test
             && let Some(name) = path.file_stem().and_then(|name| name.to_str())
             && owner(name).name == suite.name
         {
@@ -243,6 +245,16 @@ mod tests {
         assert_eq!(parse_result(line), Some(Counts { passed: 12, failed: 2, skipped: 0 }));
         assert_eq!(parse_result("test result_of_something ... ok"), None);
         assert_eq!(parse_result("running 3 tests"), None);
+    }
+
+    #[test]
+    fn folders_are_found_as_cargo_finds_them() {
+        let names: Vec<String> =
+            SUITES.iter().flat_map(|suite| test_files(suite).unwrap_or_default()).collect();
+        for name in ["protocol", "server_core", "session_sim", "sim_jam"] {
+            assert!(names.iter().any(|found| found == name), "{name} is missing from {names:?}");
+        }
+        assert!(!names.iter().any(|name| name == "kit" || name == "data"), "{names:?}");
     }
 
     #[test]

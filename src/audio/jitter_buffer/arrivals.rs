@@ -20,9 +20,11 @@ const ZERO_BIN: i64 = 32;
 const MAX_SHIFT: i64 = 8;
 /// Frames that come later than this before the target count as this late, so that one long stall
 /// does not move the mean of two seconds. (Nothing makes single frames come early.)
-const OUTLIER_FRAMES: f32 = 2.0;
+const OUTLIER_FRAMES: i64 = 2;
 /// Fewer frames than this say nothing.
 const MIN_FRAMES: u32 = 8;
+/// Fewer pulls of several frames than this say nothing.
+const MIN_PULLS: u32 = 3;
 /// Share of the frames that arrive that may be late with the automatic size, as frames per 10 000.
 const LATE_BUDGET: u32 = 5;
 /// The fill may settle this far below the target (`INSERT_BELOW`) without making frames late.
@@ -30,15 +32,27 @@ const SETTLING_MARGIN: f32 = 0.5;
 /// Extra that must be to spare before the size shrinks, in frames, so that it does not flap.
 const SHRINK_MARGIN: f32 = 0.25;
 
-/// Sums of fills are kept in this fraction of a frame.
-const FILL_UNITS: i64 = 64;
-
 #[derive(Clone, Copy, Default)]
 struct Slice {
+    /// Frames that arrived.
     frames: u32,
     late: u32,
-    /// Sum of the nominal fill that each frame's arrival stands for, in units of 1/[`FILL_UNITS`] frame.
-    fill: i64,
+    /// Sum of their nominal slack.
+    slack: i64,
+    pulls: u32,
+    /// Nominal fill before each pull.
+    before: Sums,
+    /// Nominal fill after each pull.
+    after: Sums,
+    /// The two largest pulls, in frames, larger first.
+    largest: [i64; 2],
+}
+
+/// Enough of some numbers to tell their mean and variance.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    sum: i64,
+    squares: i64,
 }
 
 pub(super) struct Arrivals {
@@ -54,8 +68,8 @@ pub(super) struct Arrivals {
 
 /// The last two seconds.
 pub(super) struct Recent {
-    /// Mean number of frames in hand before a pull.
-    pub(super) mean_fill: f32,
+    /// Frames that remain after the largest pull, see [`Arrivals::recent`].
+    pub(super) reserve: f32,
     /// Share of the arrived frames that were late, 0..=1.
     pub(super) late_share: f32,
 }
@@ -81,20 +95,28 @@ impl Arrivals {
         }
     }
 
-    /// Notes a frame that arrived with `slack` and stands for `fill` frames in hand before a pull;
-    /// less than `least` counts as that.
-    pub(super) fn record(&mut self, slack: i64, fill: f32, least: f32) {
-        let fill = (fill.max(least - OUTLIER_FRAMES) * FILL_UNITS as f32) as i64;
+    /// Notes a frame that arrived with `slack` while the reserve should be `wanted`.
+    pub(super) fn record(&mut self, slack: i64, wanted: i64) {
         let slice = &mut self.slices[self.current];
         slice.frames += 1;
         slice.late += u32::from(slack < 0);
-        slice.fill += fill + FILL_UNITS * self.shift;
+        slice.slack += slack.max(wanted - OUTLIER_FRAMES) + self.shift;
         let bin = (slack + self.shift + ZERO_BIN).clamp(0, BINS as i64 - 1) as usize;
         let count = &mut self.histograms[self.current][bin];
         if *count < u16::MAX {
             *count += 1;
             self.total[bin] += 1;
         }
+    }
+
+    /// Notes a pull that found `before` frames and left `after`, while it should leave `wanted`.
+    pub(super) fn record_pull(&mut self, before: i64, after: i64, wanted: i64) {
+        let after = after.max(wanted - OUTLIER_FRAMES).min(before);
+        let slice = &mut self.slices[self.current];
+        slice.pulls += 1;
+        slice.before.add(before + self.shift);
+        slice.after.add(after + self.shift);
+        slice.note_pull(before - after);
     }
 
     /// One frame time has passed.
@@ -120,42 +142,34 @@ impl Arrivals {
         }
     }
 
-    /// The last two seconds, if it says anything.
-    pub(super) fn recent(&self) -> Option<Recent> {
-        let mut sum = Slice::default();
-        for back in 0..=RECENT_SLICES {
-            let slice = &self.slices[(self.current + SLICES - back) % SLICES];
-            sum.frames += slice.frames;
-            sum.late += slice.late;
-            sum.fill += slice.fill;
-        }
-        (sum.frames >= MIN_FRAMES).then(|| Recent {
-            mean_fill: (mean(&sum) - self.shift as f64) as f32,
-            late_share: sum.late as f32 / sum.frames as f32,
+    /// The last two seconds, if they say anything, for pulls of up to `burst` frames.
+    pub(super) fn recent(&self, burst: f32) -> Option<Recent> {
+        let sum = self.last_two_seconds();
+        Some(Recent {
+            reserve: sum.reserve(burst)? - self.shift as f32,
+            late_share: sum.late as f32 / sum.frames.max(1) as f32,
         })
     }
 
-    /// The automatic size, from the whole history.
+    /// The automatic size for pulls of up to `burst` frames.
     pub(super) fn needed_size(&self, burst: f32) -> Option<Needed> {
-        let sum = self.slices.iter().fold(Slice::default(), |sum, slice| Slice {
-            frames: sum.frames + slice.frames,
-            late: 0,
-            fill: sum.fill + slice.fill,
-        });
-        if sum.frames < MIN_FRAMES {
-            return None;
-        }
-        let mut budget = i64::from(sum.frames * LATE_BUDGET / 10_000);
+        let frames: u32 = self.slices.iter().map(|slice| slice.frames).sum();
+        let mut budget = i64::from(frames * LATE_BUDGET / 10_000);
         let earliest = self.total.iter().position(|count| {
             budget -= i64::from(*count);
             budget < 0
         })?;
-        // A playhead at the earliest frame that must be in time has slack 0 for it.
-        let depth = mean(&sum) as f32 - (earliest as i64 - ZERO_BIN) as f32;
-        let size = depth + SETTLING_MARGIN + 1.0 - burst;
+        // With the playhead at the earliest frame that must be in time, that frame's slack is 0. The
+        // distance counts from where frames arrive now: the way may have changed within 15 s.
+        let reserve = self.last_two_seconds().reserve(burst)?;
+        let size = reserve - (earliest as i64 - ZERO_BIN) as f32 + SETTLING_MARGIN + 1.0;
         let whole =
             |size: f32| size.ceil().clamp(f32::from(AUTO_MIN_FRAMES), f32::from(MAX_BUFFER_FRAMES)) as u8;
         Some(Needed { frames: whole(size), surely: whole(size + SHRINK_MARGIN) })
+    }
+
+    fn last_two_seconds(&self) -> Slice {
+        Slice::total((0..=RECENT_SLICES).map(|back| &self.slices[(self.current + SLICES - back) % SLICES]))
     }
 
     pub(super) fn clear(&mut self) {
@@ -170,7 +184,9 @@ impl Arrivals {
     fn rebase(&mut self) {
         let by = std::mem::take(&mut self.shift);
         for slice in &mut self.slices {
-            slice.fill -= FILL_UNITS * by * i64::from(slice.frames);
+            slice.slack -= by * i64::from(slice.frames);
+            slice.before.move_down(by, slice.pulls);
+            slice.after.move_down(by, slice.pulls);
         }
         self.total = [0; BINS];
         for histogram in self.histograms.iter_mut() {
@@ -186,7 +202,71 @@ impl Arrivals {
     }
 }
 
-/// Mean nominal fill.
-fn mean(sum: &Slice) -> f64 {
-    sum.fill as f64 / FILL_UNITS as f64 / f64::from(sum.frames)
+impl Slice {
+    fn total<'a>(slices: impl Iterator<Item = &'a Self>) -> Self {
+        let mut total = Self::default();
+        for slice in slices {
+            total.frames += slice.frames;
+            total.late += slice.late;
+            total.slack += slice.slack;
+            total.pulls += slice.pulls;
+            total.before = total.before.plus(slice.before);
+            total.after = total.after.plus(slice.after);
+            slice.largest.into_iter().for_each(|pull| total.note_pull(pull));
+        }
+        total
+    }
+
+    fn note_pull(&mut self, frames: i64) {
+        let [first, second] = self.largest;
+        self.largest = [first.max(frames), second.max(frames.min(first))];
+    }
+
+    /// Nominal number of frames that remain after the largest pull, on average; `None` if unknown.
+    fn reserve(&self, burst: f32) -> Option<f32> {
+        if self.frames < MIN_FRAMES {
+            return None;
+        }
+        if burst <= 1.0 {
+            return Some((self.slack as f64 / f64::from(self.frames)) as f32);
+        }
+        if self.pulls < MIN_PULLS {
+            return None;
+        }
+        // Hosts whose blocks vary are of two kinds. One asks for the time that comes: then the fill
+        // *before* pulls is steady, and the largest is taken from that. The other asks for the time
+        // that has passed: then what remains *after* pulls is steady. Equal blocks are both.
+        // (A stall of the network looks like one larger pull, so it is the second largest that counts.)
+        let largest = burst.max(self.largest[1] as f32);
+        Some(if self.before.variance(self.pulls) <= self.after.variance(self.pulls) {
+            self.before.mean(self.pulls) as f32 - largest
+        } else {
+            self.after.mean(self.pulls) as f32
+        })
+    }
+}
+
+impl Sums {
+    fn add(&mut self, value: i64) {
+        self.sum += value;
+        self.squares += value * value;
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self { sum: self.sum + other.sum, squares: self.squares + other.squares }
+    }
+
+    /// As if each of the `count` numbers had been less by `by`.
+    fn move_down(&mut self, by: i64, count: u32) {
+        self.squares += by * (by * i64::from(count) - 2 * self.sum);
+        self.sum -= by * i64::from(count);
+    }
+
+    fn mean(self, count: u32) -> f64 {
+        self.sum as f64 / f64::from(count)
+    }
+
+    fn variance(self, count: u32) -> f64 {
+        self.squares as f64 / f64::from(count) - self.mean(count).powi(2)
+    }
 }

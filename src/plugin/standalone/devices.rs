@@ -14,12 +14,13 @@ const PREFERRED_BLOCK: u32 = 256;
 /// 0.15 s would be most of the delay of a session.
 const INPUT_LEAD_S: f32 = 0.02;
 
+// The system's sound interface: for cpal, as the wrapper's option, for people.
 #[cfg(target_os = "linux")]
-const NATIVE: (cpal::HostId, &str) = (cpal::HostId::Alsa, "alsa");
+const NATIVE: (cpal::HostId, &str, &str) = (cpal::HostId::Alsa, "alsa", "ALSA");
 #[cfg(target_os = "macos")]
-const NATIVE: (cpal::HostId, &str) = (cpal::HostId::CoreAudio, "core-audio");
+const NATIVE: (cpal::HostId, &str, &str) = (cpal::HostId::CoreAudio, "core-audio", "CoreAudio");
 #[cfg(target_os = "windows")]
-const NATIVE: (cpal::HostId, &str) = (cpal::HostId::Wasapi, "wasapi");
+const NATIVE: (cpal::HostId, &str, &str) = (cpal::HostId::Wasapi, "wasapi", "WASAPI");
 
 /// Where sound may come from and go to.
 pub(super) enum Backend {
@@ -35,7 +36,7 @@ impl fmt::Display for Backend {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Jack => "JACK",
-            Self::Native => NATIVE.1,
+            Self::Native => NATIVE.2,
             Self::Named(name) => name,
         })
     }
@@ -71,18 +72,16 @@ fn jack(args: &Arguments) -> Result<Vec<String>, String> {
 }
 
 fn native(args: &Arguments) -> Result<Vec<String>, String> {
-    let (id, name) = NATIVE;
-    let host = cpal::host_from_id(id).map_err(|error| format!("{name} cannot be used ({error})"))?;
+    let (id, _, name) = NATIVE;
+    let host = cpal::host_from_id(id).map_err(|_| format!("{name} cannot be used"))?;
     let mut more = Vec::new();
     let output = match args.value(&["--output-device"]) {
         Some(wanted) => find(host.output_devices(), &wanted),
         None => host.default_output_device(),
     };
     let output = output.ok_or_else(|| format!("{name} has no sound output"))?;
-    let configs: Vec<_> = output
-        .supported_output_configs()
-        .map_err(|error| format!("{name}'s output cannot be used ({error})"))?
-        .collect();
+    let configs: Vec<_> =
+        output.supported_output_configs().map_err(|_| format!("{name}'s output cannot be used"))?.collect();
     let rate_hz = match args.value(&["-r", "--sample-rate"]) {
         Some(rate) => rate.parse().map_err(|_| format!("{rate:?} is no sample rate"))?,
         None if configs.iter().any(|config| has_rate(config, WIRE_RATE_HZ)) => WIRE_RATE_HZ,

@@ -71,10 +71,10 @@ impl View {
             let field = field(&mut self.address, "server address, such as jam.example.org");
             let edit = ui.add_sized(vec2(width, 28.0), field.desired_width(width).char_limit(300));
             let entered = edit.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter));
-            let address = self.address.trim();
-            if edit.lost_focus() && !entered && address != model.saved.address {
-                actions.push(Action::Address(address.to_owned()));
+            if edit.changed() {
+                actions.push(Action::Address(self.address.clone()));
             }
+            let address = self.address.trim();
             let join = ui.add_enabled_ui(!address.is_empty(), |ui| main_button(ui, "Join", 80.0)).inner;
             if (join.clicked() || entered) && !address.is_empty() {
                 actions.push(Action::Join(address.to_owned()));

@@ -110,7 +110,8 @@ fn visuals(visuals: &mut egui::Visuals) {
     visuals.error_fg_color = palette.bad;
     visuals.selection.bg_fill = palette.pressed;
     visuals.selection.stroke = Stroke::new(1.0, palette.white);
-    visuals.slider_trailing_fill = true;
+    // Only meters move: a caret that stands still needs no frames.
+    visuals.text_cursor.blink = false;
     visuals.interact_cursor = Some(egui::CursorIcon::PointingHand);
     let widgets = &mut visuals.widgets;
     for (state, fill, edge) in [

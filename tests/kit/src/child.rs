@@ -1,4 +1,5 @@
-//! Tests that need a process of their own: another environment, or the right to crash.
+//! Other programs, and tests that need a process of their own: another environment, or the
+//! right to crash.
 
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -14,9 +15,9 @@ const VARIABLE: &str = "JAMULET_TEST_CHILD";
 /// How a child ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// Whether the test passed there.
+    /// Whether the test passed there, or the program succeeded.
     pub passed: bool,
-    /// What it printed, both streams.
+    /// What it printed, both streams, and how it ended.
     pub text: String,
 }
 
@@ -28,35 +29,43 @@ pub fn is_child(test: &str) -> bool {
 /// Runs the test called `test` of this program in a child process with these variables set.
 /// In the child [`is_child`] is true. A child that takes longer than `limit` is killed and failed.
 pub fn run(test: &str, variables: &[(&str, &str)], limit: Duration) -> Result<Ended> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .args([test, "--exact", "--nocapture", "--include-ignored", "--test-threads=1"])
+        .env(VARIABLE, test)
+        .envs(variables.iter().copied());
+    let mut ended = finish(&mut command, limit)?;
+    // A filter that matches nothing succeeds, too: so the one test must have been counted.
+    ended.passed &= ended.text.contains("1 passed; 0 failed");
+    Ok(ended)
+}
+
+/// Runs a program to its end, or kills it after `limit`, which fails it.
+pub fn finish(command: &mut Command, limit: Duration) -> Result<Ended> {
     // One file for both streams keeps lines in order, and needs no thread to drain it.
     let log = tempfile::NamedTempFile::new()?;
     let output = log.reopen()?;
-    let mut child = Command::new(std::env::current_exe()?)
-        .args([test, "--exact", "--nocapture", "--include-ignored", "--test-threads=1"])
-        .env(VARIABLE, test)
-        .envs(variables.iter().copied())
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output)
         .spawn()
-        .context("the test program cannot be started again")?;
+        .with_context(|| format!("{:?} cannot be started", command.get_program()))?;
     let start = pace::now();
-    let status = loop {
+    let (passed, how) = loop {
         if let Some(status) = child.try_wait()? {
-            break status.to_string();
+            break (status.success(), status.to_string());
         }
         if start.elapsed() > limit {
             child.kill()?;
             child.wait()?;
-            break format!("killed after {limit:?}");
+            break (false, format!("killed after {limit:?}"));
         }
         pace::sleep(Duration::from_millis(10));
     };
     let mut text = String::new();
     log.reopen()?.read_to_string(&mut text)?;
-    // A filter that matches nothing succeeds, too: so the one test must have been counted.
-    let passed = status == "exit status: 0" && text.contains("1 passed; 0 failed");
-    Ok(Ended { passed, text: format!("{text}\n[{status}]") })
+    Ok(Ended { passed, text: format!("{text}\n[{how}]") })
 }
 
 /// Runs `body` in a process of its own that has a screen, and fails as it fails.

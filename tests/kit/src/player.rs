@@ -15,8 +15,9 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// A plugin instance whose track plays.
 pub struct Player {
-    plugin: Box<dyn Plugin>,
+    /// Before the plugin, so that a player that is dropped falls silent first.
     track: Track,
+    plugin: Box<dyn Plugin>,
     diagnostics: Diagnostics,
     /// Its place among the living instances of this process, in order of creation.
     index: usize,

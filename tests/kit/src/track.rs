@@ -28,7 +28,8 @@ pub struct Track {
     stop: Arc<AtomicBool>,
     frames: Arc<AtomicU64>,
     changes: mpsc::SyncSender<(u32, f64)>,
-    thread: JoinHandle<Result<Take>>,
+    /// `None` once stopped.
+    thread: Option<JoinHandle<Result<Take>>>,
 }
 
 /// What a track has played.
@@ -107,7 +108,7 @@ impl Track {
             })
         };
         let thread = std::thread::Builder::new().name("sound card".to_owned()).spawn(run)?;
-        Ok(Self { stop, frames, changes, thread })
+        Ok(Self { stop, frames, changes, thread: Some(thread) })
     }
 
     /// Sets a parameter, 0..=1, by automation: from the next block on.
@@ -124,13 +125,25 @@ impl Track {
 
     /// Whether the track still plays; it stops by itself when `process()` fails.
     pub fn is_playing(&self) -> bool {
-        !self.thread.is_finished()
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
     /// Stops after the present block.
-    pub fn stop(self) -> Result<Take> {
+    pub fn stop(mut self) -> Result<Take> {
+        self.end().context("the track has stopped already")?
+    }
+
+    fn end(&mut self) -> Option<Result<Take>> {
         self.stop.store(true, Ordering::Release);
-        self.thread.join().map_err(|_| anyhow!("the audio thread panicked"))?
+        let ended = self.thread.take()?.join();
+        Some(ended.unwrap_or_else(|_| Err(anyhow!("the audio thread panicked"))))
+    }
+}
+
+impl Drop for Track {
+    fn drop(&mut self) {
+        // Whatever was played, nobody wants it any more.
+        drop(self.end());
     }
 }
 

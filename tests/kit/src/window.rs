@@ -6,7 +6,11 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use x11rb::connection::Connection;
-use x11rb::protocol::xproto::{ConfigureWindowAux, ConnectionExt, CreateWindowAux, ImageFormat, WindowClass};
+use x11rb::protocol::xproto::{
+    BUTTON_PRESS_EVENT, BUTTON_RELEASE_EVENT, ButtonPressEvent, ConfigureWindowAux, ConnectionExt,
+    CreateWindowAux, EventMask, ImageFormat, KEY_PRESS_EVENT, KEY_RELEASE_EVENT, KeyButMask, KeyPressEvent,
+    MOTION_NOTIFY_EVENT, Motion, MotionNotifyEvent, WindowClass,
+};
 use x11rb::rust_connection::RustConnection;
 use x11rb::wrapper::ConnectionExt as _;
 
@@ -103,6 +107,92 @@ impl HostWindow {
             }
         }
         Ok(sizes)
+    }
+
+    /// Clicks into the embedded window, at a place in its pixels.
+    pub fn click(&self, [x, y]: [i16; 2]) -> Result<()> {
+        let window = self.child()?;
+        let moved = MotionNotifyEvent {
+            response_type: MOTION_NOTIFY_EVENT,
+            detail: Motion::NORMAL,
+            state: KeyButMask::default(),
+            ..self.input(window, x, y)
+        };
+        self.connection.send_event(false, window, EventMask::POINTER_MOTION, moved)?.check()?;
+        for (response_type, state) in
+            [(BUTTON_PRESS_EVENT, KeyButMask::default()), (BUTTON_RELEASE_EVENT, KeyButMask::BUTTON1)]
+        {
+            let at = self.input(window, x, y);
+            let event = ButtonPressEvent {
+                response_type,
+                detail: 1,
+                sequence: at.sequence,
+                time: at.time,
+                root: at.root,
+                event: at.event,
+                child: at.child,
+                root_x: at.root_x,
+                root_y: at.root_y,
+                event_x: at.event_x,
+                event_y: at.event_y,
+                state,
+                same_screen: true,
+            };
+            let mask = EventMask::BUTTON_PRESS | EventMask::BUTTON_RELEASE;
+            self.connection.send_event(false, window, mask, event)?.check()?;
+        }
+        Ok(self.connection.sync()?)
+    }
+
+    /// Presses and releases a key in the embedded window, by its X11 key code.
+    pub fn key(&self, code: u8) -> Result<()> {
+        let window = self.child()?;
+        for response_type in [KEY_PRESS_EVENT, KEY_RELEASE_EVENT] {
+            let at = self.input(window, 1, 1);
+            let event = KeyPressEvent {
+                response_type,
+                detail: code,
+                sequence: at.sequence,
+                time: at.time,
+                root: at.root,
+                event: at.event,
+                child: at.child,
+                root_x: at.root_x,
+                root_y: at.root_y,
+                event_x: at.event_x,
+                event_y: at.event_y,
+                state: KeyButMask::default(),
+                same_screen: true,
+            };
+            let mask = EventMask::KEY_PRESS | EventMask::KEY_RELEASE;
+            self.connection.send_event(false, window, mask, event)?.check()?;
+        }
+        Ok(self.connection.sync()?)
+    }
+
+    fn child(&self) -> Result<u32> {
+        let children = self.connection.query_tree(self.window)?.reply()?.children;
+        children.first().copied().context("nothing is embedded")
+    }
+
+    /// What all events of pointer and keys have in common.
+    fn input(&self, window: u32, x: i16, y: i16) -> MotionNotifyEvent {
+        let root = self.connection.setup().roots[0].root;
+        MotionNotifyEvent {
+            response_type: 0,
+            detail: Motion::NORMAL,
+            sequence: 0,
+            time: x11rb::CURRENT_TIME,
+            root,
+            event: window,
+            child: x11rb::NONE,
+            root_x: x,
+            root_y: y,
+            event_x: x,
+            event_y: y,
+            state: KeyButMask::default(),
+            same_screen: true,
+        }
     }
 
     /// What can be seen in the window.

@@ -139,10 +139,11 @@ pub(crate) fn play(arguments: &Arguments, music: Music, bundle: &Path, display: 
 
 /// Everybody, while they play.
 struct Stage {
-    plugin: ClapPlugin,
-    diagnostics: Diagnostics,
+    /// Before the plugin, so that it falls silent first when something goes wrong.
     track: Track,
     partner: Track,
+    plugin: ClapPlugin,
+    diagnostics: Diagnostics,
     musician: Handle,
     progress: Progress,
 }
@@ -309,4 +310,21 @@ fn cut(sound: &[Vec<f32>], start: i64, length: usize) -> Stereo {
 fn stalls_in(stalls: &[Stall], begin: usize, end: usize) -> Vec<usize> {
     let frames = stalls.iter().map(|stall| stall.block as usize * BLOCK_FRAMES);
     frames.filter(|frame| (begin..end).contains(frame)).map(|frame| frame - begin).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_that_is_no_sound_is_refused_in_a_sentence() {
+        for path in ["no/such/file.wav", "Cargo.toml"] {
+            let arguments = Arguments { input: Some(path.into()), seconds: 20, server: None };
+            let error = format!("{:#}", Music::choose(&arguments).err().expect("an error"));
+            assert!(
+                error.starts_with(&format!("{path} cannot be read as a WAV file")) && !error.contains('\n'),
+                "{error}"
+            );
+        }
+    }
 }

@@ -1,0 +1,89 @@
+//! A hand on the real window, embedded in hosts of both formats: what is clicked and typed there
+//! reaches the plugin's parameters and state, and keys that a VST3 host holds back reach the field.
+#![cfg(all(feature = "plugin", target_os = "linux"))]
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use jamulet_testkit::child::with_screen;
+use jamulet_testkit::host::{Format, Plugin, library};
+use jamulet_testkit::pace;
+use jamulet_testkit::vst3_host::Vst3Plugin;
+use jamulet_testkit::window::HostWindow;
+use serde_json::json;
+
+/// Where "Mute me" is in a window of 960×600 points.
+const MUTE_ME: [i16; 2] = [66, 500];
+/// Where the address field is in the same window.
+const ADDRESS: [i16; 2] = [340, 260];
+/// X11 key codes of `a` and `b`.
+const LETTERS: [u8; 2] = [38, 56];
+/// VST3's codes of keys (`pluginterfaces/base/keycodes.h`).
+const BACKSPACE: i16 = 1;
+const SPACE: i16 = 7;
+
+fn until(
+    plugin: &mut dyn Plugin,
+    what: &str,
+    mut condition: impl FnMut(&mut dyn Plugin) -> Result<bool>,
+) -> Result<()> {
+    let start = pace::now();
+    while !condition(plugin)? {
+        ensure!(start.elapsed() < Duration::from_secs(20), "{what} did not happen within 20 s");
+        plugin.pump();
+        pace::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn open(plugin: &mut dyn Plugin, display: &str) -> Result<HostWindow> {
+    let window = HostWindow::open(display, [960, 600])?;
+    plugin.open_editor(window.id())?;
+    until(plugin, "drawing", |_| Ok(window.picture()?.colours() > 100))?;
+    Ok(window)
+}
+
+/// Waits until `text` is in the address field, and so in the state.
+fn typed(plugin: &mut dyn Plugin, text: &str) -> Result<()> {
+    until(plugin, text, |plugin| Ok(plugin.state()?.project()?["address"] == json!(text)))
+}
+
+/// The host does not call `process()` here: the button acts all the same, and the host is told.
+#[test]
+fn a_button_of_the_window_shows_in_the_hosts_parameter() -> Result<()> {
+    with_screen("a_button_of_the_window_shows_in_the_hosts_parameter", |display| {
+        for format in Format::ALL {
+            let mut plugin = format.create()?;
+            let window = open(&mut *plugin, display)?;
+            window.click(MUTE_ME)?;
+            until(&mut *plugin, &format!("{format:?}: muting"), |plugin| {
+                Ok(plugin.value_of("Mute myself")? == 1.0)
+            })?;
+            plugin.close_editor()?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn keys_that_a_vst3_host_holds_back_edit_the_field_that_has_the_focus() -> Result<()> {
+    with_screen("keys_that_a_vst3_host_holds_back_edit_the_field_that_has_the_focus", |display| {
+        let mut plugin = Vst3Plugin::load(&library()?)?;
+        let window = open(&mut plugin, display)?;
+        assert!(!plugin.key(' ', SPACE, true)?, "nothing is typed yet: space is the host's");
+        window.click(ADDRESS)?;
+        let start = pace::now();
+        while !plugin.key(' ', SPACE, true)? {
+            ensure!(start.elapsed() < Duration::from_secs(20), "the field never got the focus");
+            pace::sleep(Duration::from_millis(20));
+        }
+        typed(&mut plugin, " ")?;
+        for (letter, text) in LETTERS.into_iter().zip([" a", " ab"]) {
+            window.key(letter)?;
+            typed(&mut plugin, text)?;
+        }
+        assert!(plugin.key('\0', BACKSPACE, true)?);
+        typed(&mut plugin, " a")?;
+        plugin.close_editor()
+    })
+}
