@@ -1,12 +1,17 @@
 //! Debian's Jamulus 3.9.1 clients on our server: they hear themselves and each other as on a stock server,
 //! their mixers, chat and lists work, and the server notices how they leave.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::process::Command;
-use std::time::{Duration, Instant};
+#![cfg(target_os = "linux")]
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
 use jamulet::units::{Quality, fader_gain};
 use jamulet_testkit::jack::{Part, Recording, Rig};
+use jamulet_testkit::pace;
 use jamulet_testkit::signal::{self, db, listen};
 use jamulet_testkit::stock::unity::{Case, TONES_HZ, UNITY_DB, judge};
 use jamulet_testkit::stock::{JackServer, Process, Rpc, StockClient, StockLayout, StockSettings, free_port};
@@ -23,9 +28,9 @@ const FAST: &[&str] = &["--fastupdate"];
 const USUAL: &[&str] = &[];
 
 #[test]
-fn stock_clients_hear_themselves_at_unity_in_frames_of_64() {
+fn stock_clients_hear_themselves_at_unity_in_frames_of_64() -> Result<()> {
     for layout in [StockLayout::Mono, StockLayout::Stereo] {
-        hear_themselves(64, &QUALITIES.map(|quality| (settings(layout, quality), FAST)));
+        hear_themselves(64, &QUALITIES.map(|quality| (settings(layout, quality), FAST)))?;
     }
     // Where the server ticks every 128 samples, and where the client insists on frames of 128.
     let long_frames = StockSettings { small_frames: false, ..settings(StockLayout::Stereo, Quality::Normal) };
@@ -34,23 +39,23 @@ fn stock_clients_hear_themselves_at_unity_in_frames_of_64() {
         (settings(StockLayout::Mono, Quality::High), USUAL),
         (long_frames, FAST),
     ];
-    hear_themselves(64, &cases);
+    hear_themselves(64, &cases)
 }
 
 #[test]
-fn stock_clients_hear_themselves_at_unity_in_frames_of_128() {
+fn stock_clients_hear_themselves_at_unity_in_frames_of_128() -> Result<()> {
     let mono = QUALITIES.map(|quality| (settings(StockLayout::Mono, quality), USUAL));
     let stereo = QUALITIES.map(|quality| (settings(StockLayout::Stereo, quality), USUAL));
     // Where the server ticks every 64 samples.
     let fast = (settings(StockLayout::MonoInStereoOut, Quality::High), FAST);
-    hear_themselves(128, &[mono[0], mono[1], mono[2], fast]);
-    hear_themselves(128, &stereo);
+    hear_themselves(128, &[mono[0], mono[1], mono[2], fast])?;
+    hear_themselves(128, &stereo)
 }
 
 #[test]
-fn stock_clients_hear_themselves_at_unity_with_two_frames_to_a_packet() {
+fn stock_clients_hear_themselves_at_unity_with_two_frames_to_a_packet() -> Result<()> {
     let [mono, stereo] = [StockLayout::Mono, StockLayout::Stereo].map(|l| settings(l, Quality::Normal));
-    hear_themselves(256, &[(mono, USUAL), (stereo, USUAL), (stereo, FAST)]);
+    hear_themselves(256, &[(mono, USUAL), (stereo, USUAL), (stereo, FAST)])
 }
 
 const QUALITIES: [Quality; 3] = [Quality::Low, Quality::Normal, Quality::High];
@@ -60,8 +65,9 @@ fn settings(layout: StockLayout, quality: Quality) -> StockSettings {
 }
 
 /// Lets stock clients hear themselves, each on a server of ours with these options.
-fn hear_themselves(period: u32, clients: &[(StockSettings, &[&str])]) {
-    let servers: Vec<OurServer> = clients.iter().map(|(_, options)| OurServer::start(options)).collect();
+fn hear_themselves(period: u32, clients: &[(StockSettings, &[&str])]) -> Result<()> {
+    let servers: Vec<OurServer> =
+        clients.iter().map(|(_, options)| OurServer::start(options)).collect::<Result<_>>()?;
     let cases: Vec<Case<'_>> = servers
         .iter()
         .zip(clients)
@@ -74,66 +80,71 @@ fn hear_themselves(period: u32, clients: &[(StockSettings, &[&str])]) {
             settles: SETTLES,
         })
         .collect();
-    for verdict in judge(period, &cases).unwrap() {
+    for verdict in judge(period, &cases)? {
         println!("{verdict}");
     }
+    Ok(())
 }
 
 #[test]
-fn two_stock_clients_play_together() {
-    let mut server = OurServer::start(&["-u", "2", "--welcomemessage", "Be <i>kind</i>."]);
-    let jack = JackServer::start(128).unwrap();
+fn two_stock_clients_play_together() -> Result<()> {
+    let mut server = OurServer::start(&["-u", "2", "--welcomemessage", "Be <i>kind</i>."])?;
+    let jack = JackServer::start(128)?;
     let settings = StockSettings { quality: Quality::High, ..Default::default() };
-    let mut zoe = StockClient::start_with_window(&jack, "Zoe", server.address, settings).unwrap();
-    let mut zoe_rpc = zoe.rpc().unwrap();
-    let welcome = next_chat(&mut zoe_rpc);
+    // The server waits until somebody listens to what Zoe's client is told.
+    server.process.signal(libc::SIGSTOP);
+    let mut zoe = StockClient::start_with_window(&jack, "Zoe", server.address, settings)?;
+    let mut zoe_rpc = zoe.rpc()?;
+    server.process.signal(libc::SIGCONT);
+    let welcome = next_chat(&mut zoe_rpc)?;
     assert_eq!(welcome, "<b>Server Welcome Message:</b> Be <i>kind</i>.");
-    let mut bob = StockClient::start(&jack, "Bob", server.address, settings).unwrap();
-    let mut bob_rpc = bob.rpc().unwrap();
+    let mut bob = StockClient::start(&jack, "Bob", server.address, settings)?;
+    let mut bob_rpc = bob.rpc()?;
 
     // Names, with everything that may be in them, reach both lists and the log.
-    zoe_rpc.call("jamulusclient/setName", json!({ "name": "Zoë ♫" })).unwrap();
-    bob_rpc.call("jamulusclient/setName", json!({ "name": "Bob <b>&" })).unwrap();
-    bob_rpc.call("jamulusclient/setSkillLevel", json!({ "skillLevel": "expert" })).unwrap();
+    zoe_rpc.call("jamulusclient/setName", json!({ "name": "Zoë ♫" }))?;
+    bob_rpc.call("jamulusclient/setName", json!({ "name": "Bob <b>&" }))?;
+    bob_rpc.call("jamulusclient/setSkillLevel", json!({ "skillLevel": "expert" }))?;
     for rpc in [&mut zoe_rpc, &mut bob_rpc] {
         rpc.wait_for("jamulusclient/clientListReceived", SOON, |list| {
             names(list) == ["Zoë ♫", "Bob <b>&"] && list["clients"][1]["skillLevel"] == "expert"
-        })
-        .unwrap();
+        })?;
     }
 
     // Chat, from either, to both.
-    zoe_rpc.call("jamulusclient/sendChatText", json!({ "chatText": "1 < 2 & so on" })).unwrap();
+    zoe_rpc.call("jamulusclient/sendChatText", json!({ "chatText": "1 < 2 & so on" }))?;
     for rpc in [&mut zoe_rpc, &mut bob_rpc] {
-        let line = next_chat(rpc);
+        let line = next_chat(rpc)?;
         assert!(line.contains("<b>Zoë ♫</b></font> 1 &lt; 2 &amp; so on"), "{line}");
     }
-    bob_rpc.call("jamulusclient/sendChatText", json!({ "chatText": "Grüße" })).unwrap();
+    bob_rpc.call("jamulusclient/sendChatText", json!({ "chatText": "Grüße" }))?;
     for rpc in [&mut zoe_rpc, &mut bob_rpc] {
-        let line = next_chat(rpc);
+        let line = next_chat(rpc)?;
         assert!(line.contains("<b>Bob &lt;b&gt;&amp;</b></font> Grüße"), "{line}");
     }
 
-    mix(&jack, [&mut zoe, &mut bob], &server, &mut bob_rpc);
+    mix(&jack, [&mut zoe, &mut bob], &server, &mut bob_rpc)?;
 
     // A third musician finds the server full, waits, and comes in when Bob leaves.
-    let mut late = StockClient::start(&jack, "Late", server.address, settings).unwrap();
-    let mut late_rpc = late.rpc().unwrap();
-    std::thread::sleep(Duration::from_secs(2));
-    let connected =
-        |rpc: &mut Rpc| rpc.call("jamulusclient/getClientInfo", json!({})).unwrap()["connected"] == true;
-    assert!(!connected(&mut late_rpc), "there were three on a server for two");
-    assert_eq!(names(&zoe_rpc.call("jamulusclient/getClientList", json!({})).unwrap()).len(), 2);
+    let mut late = StockClient::start(&jack, "Late", server.address, settings)?;
+    let mut late_rpc = late.rpc()?;
+    pace::sleep(Duration::from_secs(2));
+    assert!(!is_connected(&mut late_rpc)?, "there were three on a server for two");
+    assert_eq!(names(&zoe_rpc.call("jamulusclient/getClientList", json!({}))?).len(), 2);
     assert!(bob.process_mut().stop(), "Bob's client does not obey");
-    server.process.wait_for_log("Bob <b>& left", SOON).unwrap();
-    zoe_rpc
-        .wait_for("jamulusclient/clientListReceived", SOON, |list| names(list) == ["Zoë ♫", "No Name"])
-        .unwrap();
-    assert!(connected(&mut late_rpc));
+    server.process.wait_for_log("Bob <b>& left", SOON)?;
+    zoe_rpc.wait_for("jamulusclient/clientListReceived", SOON, |list| names(list) == ["Zoë ♫", "No Name"])?;
+    assert!(is_connected(&mut late_rpc)?);
+    Ok(())
 }
 
 /// Both hear both at unity; then one turns the knobs of her mixer and hears the difference alone.
-fn mix(jack: &JackServer, players: [&mut StockClient; 2], server: &OurServer, bob_rpc: &mut Rpc) {
+fn mix(
+    jack: &JackServer,
+    players: [&mut StockClient; 2],
+    server: &OurServer,
+    bob_rpc: &mut Rpc,
+) -> Result<()> {
     const PEAK: f64 = 0.25;
     const SECONDS: usize = 30;
     const STEP: usize = 48_000 * 6 / 5;
@@ -142,43 +153,43 @@ fn mix(jack: &JackServer, players: [&mut StockClient; 2], server: &OurServer, bo
         let tone = signal::sine(hz, PEAK, SECONDS * 48_000);
         Part { jack_name: player.jack_name().into(), play: [tone.clone(), tone] }
     });
-    let rig = Rig::start(jack, parts.collect(), SECONDS).unwrap();
+    let rig = Rig::start(jack, parts.collect(), SECONDS)?;
     for process in players.iter().map(|player| player.process()).chain([&server.process]) {
         process.hurry();
     }
     // The fade-in has begun with the connection; this leaves it time in any case.
-    rig.wait_until(4 * 48_000).unwrap();
+    rig.wait_until(4 * 48_000)?;
 
     // Plays on for a while and returns the part of it that has settled.
-    let settle = || {
+    let settle = || -> Result<Range<usize>> {
         let start = rig.position();
-        rig.wait_until(start + STEP).unwrap();
-        start + STEP / 3..start + STEP - STEP / 12
+        rig.wait_until(start + STEP)?;
+        Ok(start + STEP / 3..start + STEP - STEP / 12)
     };
     let turn = |knob: Knob, value: u8| {
         rig.control_change(zoe, knob as u8, value);
         settle()
     };
-    let untouched = settle();
+    let untouched = settle()?;
     let level = bob_rpc
         .wait_for("jamulusclient/channelLevelListReceived", SOON, |levels| {
             // A peak of 0.25 is −12 dBFS: ceil((−12 + 50) · 8 / 50) = 7.
             levels["channelLevelList"] == json!([7, 7])
         })
         .map(|_| ());
-    let half = turn(Knob::FaderOfBob, 64);
-    let closed = turn(Knob::FaderOfBob, 0);
-    turn(Knob::FaderOfBob, 127);
-    let left = turn(Knob::PanOfBob, 0);
-    let right = turn(Knob::PanOfBob, 127);
-    turn(Knob::PanOfBob, 64);
-    let muted = turn(Knob::MuteBob, 127);
-    turn(Knob::MuteBob, 0);
-    let solo = turn(Knob::SoloZoe, 127);
-    turn(Knob::SoloZoe, 0);
-    let restored = settle();
-    let recording = rig.stop().unwrap();
-    level.unwrap();
+    let half = turn(Knob::FaderOfBob, 64)?;
+    let closed = turn(Knob::FaderOfBob, 0)?;
+    turn(Knob::FaderOfBob, 127)?;
+    let left = turn(Knob::PanOfBob, 0)?;
+    let right = turn(Knob::PanOfBob, 127)?;
+    turn(Knob::PanOfBob, 64)?;
+    let muted = turn(Knob::MuteBob, 127)?;
+    turn(Knob::MuteBob, 0)?;
+    let solo = turn(Knob::SoloZoe, 127)?;
+    turn(Knob::SoloZoe, 0)?;
+    let restored = settle()?;
+    let recording = rig.stop()?;
+    level?;
 
     let silent = f64::NEG_INFINITY;
     // MIDI's 64 of 127 is position 50 of 100.
@@ -193,7 +204,7 @@ fn mix(jack: &JackServer, players: [&mut StockClient; 2], server: &OurServer, bo
         ("while Zoe is solo", solo, [silent, silent]),
         ("in the end", restored, [0.0, 0.0]),
     ];
-    let heard_db = |recording: &Recording, player: usize, side: usize, span: &std::ops::Range<usize>| {
+    let heard_db = |recording: &Recording, player: usize, side: usize, span: &Range<usize>| {
         let heard = listen(&recording.tracks[player][side][span.clone()], &TONES_HZ, PEAK / 10.0);
         [0, 1].map(|tone| db(heard.amplitudes[tone], PEAK))
     };
@@ -210,6 +221,7 @@ fn mix(jack: &JackServer, players: [&mut StockClient; 2], server: &OurServer, bo
             assert!(zoe_db.abs() <= UNITY_DB, "{when} Bob hears Zoe at {zoe_db:+.2} dB");
         }
     }
+    Ok(())
 }
 
 /// MIDI controllers of the mixer of [`StockClient::start_with_window`].
@@ -222,24 +234,25 @@ enum Knob {
 }
 
 #[test]
-fn a_client_that_falls_silent_is_gone_after_thirty_seconds() {
-    let mut server = OurServer::start(&[]);
-    let jack = JackServer::start(128).unwrap();
+fn a_client_that_falls_silent_is_gone_after_thirty_seconds() -> Result<()> {
+    let mut server = OurServer::start(&[])?;
+    let jack = JackServer::start(128)?;
     let settings = StockSettings::default();
-    let mut client = StockClient::start(&jack, "Mute", server.address, settings).unwrap();
-    let mut rpc = client.rpc().unwrap();
-    rpc.call("jamulusclient/setName", json!({ "name": "Mute" })).unwrap();
-    server.process.wait_for_log("joined from", SOON).unwrap();
+    let mut client = StockClient::start(&jack, "Mute", server.address, settings)?;
+    let mut rpc = client.rpc()?;
+    rpc.call("jamulusclient/setName", json!({ "name": "Mute" }))?;
+    server.process.wait_for_log("joined from", SOON)?;
     // Unlike SIGTERM this leaves no time for a goodbye.
     client.process_mut().kill();
-    let killed = now();
+    let killed = pace::now();
     // Others may have JACK meanwhile.
     drop((client, jack));
-    server.process.wait_for_log("was lost", Duration::from_secs(60)).unwrap();
+    server.process.wait_for_log("was lost", Duration::from_secs(60))?;
     let waited = killed.elapsed();
     assert!(waited >= Duration::from_secs(29), "given up after {waited:?}");
     let log = server.process.log();
     assert!(log.lines().any(|line| line.contains("Mute") && line.contains("was lost")), "{log}");
+    Ok(())
 }
 
 /// `jamulet-server` on a free port of the loopback.
@@ -249,27 +262,26 @@ struct OurServer {
 }
 
 impl OurServer {
-    fn start(options: &[&str]) -> Self {
+    fn start(options: &[&str]) -> Result<Self> {
         let port = free_port();
         let mut command = Command::new(env!("CARGO_BIN_EXE_jamulet-server"));
         command.args(["--serverbindip4", "127.0.0.1", "--port"]).arg(port.to_string()).args(options);
-        let mut process = Process::start("jamulet-server", command).unwrap();
+        let mut process = Process::start("jamulet-server", command)?;
         // It prints where others can connect once they can.
-        process.wait_for_log(&port.to_string(), SOON).unwrap();
-        Self { process, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) }
+        process.wait_for_log(&port.to_string(), SOON)?;
+        Ok(Self { process, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) })
     }
 }
 
-fn next_chat(rpc: &mut Rpc) -> String {
-    let chat = rpc.wait_for("jamulusclient/chatTextReceived", SOON, |_| true).unwrap();
-    chat["chatText"].as_str().unwrap().to_owned()
+fn is_connected(rpc: &mut Rpc) -> Result<bool> {
+    Ok(rpc.call("jamulusclient/getClientInfo", json!({}))?["connected"] == true)
+}
+
+fn next_chat(rpc: &mut Rpc) -> Result<String> {
+    let chat = rpc.wait_for("jamulusclient/chatTextReceived", SOON, |_| true)?;
+    Ok(chat["chatText"].as_str().unwrap_or_default().to_owned())
 }
 
 fn names(list: &Value) -> Vec<&str> {
-    list["clients"].as_array().unwrap().iter().map(|client| client["name"].as_str().unwrap()).collect()
-}
-
-#[expect(clippy::disallowed_methods, reason = "a timeout of 30 s on the real clock")]
-fn now() -> Instant {
-    Instant::now()
+    list["clients"].as_array().into_iter().flatten().filter_map(|client| client["name"].as_str()).collect()
 }

@@ -103,6 +103,7 @@ fn describe(snapshot: &Snapshot, fault: Option<&str>) -> Value {
         "channel": channel,
         "clients": clients,
         "chat": snapshot.chat.iter().map(|line| html::plain_text(line)).collect::<Vec<_>>(),
+        "welcome": snapshot.welcome.as_deref().map(html::plain_text),
         "server_version": snapshot.server_version,
         "ping_ms": snapshot.ping_ms,
         "delay_ms": snapshot.delay_ms,
