@@ -45,16 +45,17 @@ fn server() -> Result<(Server, String)> {
 
 /// The take kept the rule.
 ///
-/// Where a VST3 host automates a parameter, nice-plug 0.4.2 tells its own background thread about
-/// each new value through a channel, and so wakes it by a futex inside `process()`, before our code
-/// is reached (`wrapper/vst3/inner.rs`, `set_normalized_value_by_hash`). That much is excused, in
-/// VST3 only and at most once for each of `automated` values.
+/// Where a VST3 host automates a parameter, nice-plug 0.4.2 tells its own main-thread half about
+/// each new value, before our code is reached: through a channel, whose reader it wakes by a futex,
+/// or while a window is open by a byte in a socket (`wrapper/vst3/inner.rs`,
+/// `set_normalized_value_by_hash`). That much is excused, in VST3 only, at most once for each of
+/// `automated` values.
 fn clean(what: &str, format: Format, take: &Take, automated: u64) -> Result<()> {
     let report = &take.report;
     println!("{what} ({format:?}): {report}");
     let excused = if format == Format::Vst3 { automated } else { 0 };
     ensure!(
-        report.is_clean_but_for_futex_wakes() && report.futex_wakes <= excused,
+        report.is_clean_but_for_other_wakes() && report.other_wakes <= excused,
         "{what} ({format:?}): {report}"
     );
     Ok(())
@@ -183,9 +184,13 @@ fn the_editor_is_open() -> Result<()> {
             player.play_on(48_000)?;
             player.plugin().change_project(json!({"quality": "high"}))?;
             player.play_on(24_000)?;
+            for step in 0..20 {
+                player.automate("Send level", f64::from(step) / 20.0)?;
+                player.play_on(960)?;
+            }
             player.plugin().close_editor()?;
             player.play_on(12_000)?;
-            clean("the editor is open", format, &player.finish()?.1, 1)?;
+            clean("the editor is open", format, &player.finish()?.1, 21)?;
         }
         Ok(())
     })
@@ -243,7 +248,7 @@ fn a_careless_plugin_is_caught() -> Result<()> {
             guard::watch(|| {
                 self.0 += 1;
                 if self.0 == 50 {
-                    block.output[0].copy_from_slice(&block.input[0].to_vec());
+                    block.output[0].copy_from_slice(&std::hint::black_box(vec![0.0; 64]));
                 }
             });
             Ok(())
