@@ -6,7 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::cargo::{cargo, run as run_command, target_dir};
+use crate::cargo::{cargo, run as run_command, target_dir, workspace_root};
 use crate::setup;
 
 /// What `bundler.toml` calls the bundles of package `jamulet`.
@@ -46,6 +46,8 @@ pub(crate) fn bundle(arguments: &[String]) -> Result<Bundles> {
     )?;
     library.remember()?;
 
+    // Which is where the bundler looks for its bundler.toml.
+    std::env::set_current_dir(workspace_root())?;
     nice_plug_xtask::bundle(&target, "jamulet", profile, false)?;
     let folder = target.join("bundled");
     let bundles = Bundles {

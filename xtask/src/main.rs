@@ -38,7 +38,6 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &[String]) -> Result<ExitCode> {
-    std::env::set_current_dir(cargo::workspace_root())?;
     let Some((command, rest)) = arguments.split_first() else {
         bail!("which command?\n\n{USAGE}");
     };

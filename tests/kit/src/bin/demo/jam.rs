@@ -201,6 +201,12 @@ impl Stage {
         let (picture, embedded) = (window.picture()?, window.embedded()?);
         let finished = (self.diagnostics.instance(0)?, self.musician.snapshot().stats);
         self.plugin.close_editor()?;
+        // The window stays until the plugin's own is gone, as a host's does.
+        let closed = pace::now();
+        while !window.embedded()?.is_empty() && closed.elapsed() < Duration::from_secs(2) {
+            self.plugin.pump();
+            pace::sleep(Duration::from_millis(10));
+        }
         let editor_size = embedded.first().copied().unwrap_or_default();
         Ok((picture, editor_size, [settled.0, finished.0], [settled.1, finished.1]))
     }
