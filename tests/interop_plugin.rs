@@ -314,6 +314,8 @@ fn jam(format: Format) -> Result<(usize, Result<()>)> {
     let mut bob = StockClient::start(&jack, "Bob", server.address(), StockSettings::default())?;
     let mut rpc = bob.rpc()?;
     rpc.call("jamulusclient/setName", json!({ "name": "Bob <b>&" }))?;
+    // Bob is there first.
+    rpc.wait_for("jamulusclient/clientListReceived", SOON, |list| list["clients"][0]["name"] == "Bob <b>&")?;
     let project = json!({
         "address": server.address().to_string(), "name": "Zoë ♫", "city": "Köln",
         "client_buffer": 8, "server_buffer": 8,
