@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use jamulet_testkit::child::with_screen;
 use jamulet_testkit::clap_host::ClapPlugin;
 use jamulet_testkit::host::{Format, Plugin, library};
@@ -117,20 +117,5 @@ fn a_scale_of_two_draws_twice_as_large() -> Result<()> {
         until(&mut vst3, "the large window", || Ok(window.embedded()? == [[1920, 1200]]))?;
         drawn(&mut vst3, &window)?;
         vst3.close_editor()
-    })
-}
-
-/// Hosts that see keys first hand space, backspace and arrows over, and must be told that they
-/// were used where a text is being typed; elsewhere space is the host's, to start and stop.
-#[test]
-fn keys_that_a_vst3_host_hands_over_are_used() -> Result<()> {
-    with_screen("keys_that_a_vst3_host_hands_over_are_used", |display| {
-        let mut plugin = Vst3Plugin::load(&library()?)?;
-        let window = HostWindow::open(display, [960, 600])?;
-        plugin.open_editor(window.id())?;
-        let picture = drawn(&mut plugin, &window)?;
-        std::fs::write("/dev/null", &picture.rgb).context("null")?;
-        assert!(!plugin.key(' ', 7, true)?, "space is the host's while no text is being typed");
-        plugin.close_editor()
     })
 }
