@@ -162,6 +162,10 @@ impl Plugin for Jamulet {
     }
 
     fn reset(&mut self) {
+        // At the first automated value of a thread the framework asks which thread it is on, and the
+        // answer is allocated then. Hosts reset before the first block on the audio thread, where
+        // allocating is still allowed.
+        let _ = std::thread::current().id();
         let Some(engine) = self.engine.as_mut().filter(|_| !self.abandoned) else { return };
         let reset = || {
             engine.reset();

@@ -6,8 +6,8 @@ use std::alloc::{GlobalAlloc, Layout as Memory, System};
 use std::cell::Cell;
 
 use jamulet::audio::{
-    Decoder, Encoder, FadeIn, FlushDenormals, JitterBuffer, PeakMeter, Playout, Resampler,
-    SampleFifo, StereoGain, convert_layout, mix_into,
+    Decoder, Encoder, FadeIn, FlushDenormals, JitterBuffer, PeakMeter, Playout, Resampler, SampleFifo,
+    StereoGain, convert_layout, mix_into,
 };
 use jamulet::units::{BufferSize, FrameSize, Layout, Quality, StreamFormat};
 

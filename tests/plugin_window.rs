@@ -9,7 +9,7 @@ use jamulet_testkit::child::with_screen;
 use jamulet_testkit::host::{Format, Plugin, library};
 use jamulet_testkit::pace;
 use jamulet_testkit::vst3_host::Vst3Plugin;
-use jamulet_testkit::window::HostWindow;
+use jamulet_testkit::window::{HostWindow, set_dots_per_inch};
 use serde_json::json;
 
 /// Where "Mute me" is in a window of 960×600 points.
@@ -46,6 +46,33 @@ fn open(plugin: &mut dyn Plugin, display: &str) -> Result<HostWindow> {
 /// Waits until `text` is in the address field, and so in the state.
 fn typed(plugin: &mut dyn Plugin, text: &str) -> Result<()> {
     until(plugin, text, |plugin| Ok(plugin.state()?.project()?["address"] == json!(text)))
+}
+
+/// A screen that is dense by itself: the plugin learns of it only from its own window, after a VST3
+/// host has asked for the size, so it must ask the host to follow.
+#[test]
+fn the_screens_own_scale_is_applied_at_the_first_opening() -> Result<()> {
+    with_screen("the_screens_own_scale_is_applied_at_the_first_opening", |display| {
+        set_dots_per_inch(display, 192)?;
+        let mut vst3 = Vst3Plugin::load(&library()?)?;
+        let window = HostWindow::open(display, [2000, 1300])?;
+        vst3.open_editor(window.id())?;
+        until(&mut vst3, "the large window", |_| Ok(window.embedded()? == [[1920, 1200]]))?;
+        let start = pace::now();
+        while vst3.requested_size() != Some([1920, 1200]) {
+            ensure!(start.elapsed() < Duration::from_secs(20), "asked for {:?}", vst3.requested_size());
+            vst3.pump();
+            pace::sleep(Duration::from_millis(20));
+        }
+        vst3.close_editor()?;
+
+        let mut clap = Format::Clap.create()?;
+        assert_eq!(clap.open_editor(window.id())?, [1920, 1200]);
+        until(&mut *clap, "the large window", |_| Ok(window.embedded()? == [[1920, 1200]]))?;
+        let size = clap.state()?.project()?["window"].clone();
+        assert_eq!((&size["width"], &size["height"]), (&json!(960.0), &json!(600.0)), "points, not pixels");
+        clap.close_editor()
+    })
 }
 
 /// The host does not call `process()` here: the button acts all the same, and the host is told.

@@ -139,7 +139,9 @@ impl Engine {
         if let Some(stream) = &self.stream {
             self.shared.publish_audio(stream.playout.size_frames(), self.counts.plus(stream.playout.stats()));
         }
-        if pushed {
+        // One wake-up a block is allowed, and the Connect parameter may have used it: then this
+        // block's packets go with the next one's, at a moment when nobody listens to them.
+        if !self.shared.take_intent_woke() && pushed {
             self.waker.wake();
         }
     }

@@ -37,6 +37,8 @@ pub(super) struct Shared {
 
     /// Any thread, the audio thread included: what the Connect parameter wants.
     intent: AtomicU8,
+    /// Any thread: the network thread has been woken for `intent`, since the audio thread's last block.
+    intent_woke: AtomicBool,
     /// Any thread: a part of the client has panicked; the audio thread passes dry sound.
     pub(super) faulted: AtomicBool,
 }
@@ -154,6 +156,12 @@ impl Shared {
 
     pub(super) fn set_intent(&self, connect: bool) {
         self.intent.store(if connect { INTENT_CONNECT } else { INTENT_LEAVE }, Release);
+        self.intent_woke.store(true, Relaxed);
+    }
+
+    /// Audio thread: whether this block's wake-up was spent on an intent already.
+    pub(super) fn take_intent_woke(&self) -> bool {
+        self.intent_woke.swap(false, Relaxed)
     }
 
     /// The last intent since the last call, if there was one.

@@ -16,16 +16,33 @@ struct Suite {
     prefixes: &'static [&'static str],
     /// What must be installed besides what builds.
     needs: &'static [&'static Needs],
+    /// Further runs of cargo, for what needs other features.
+    more: &'static [&'static [&'static str]],
 }
+
+/// The standalone app is not part of the default features. A target folder of its own, because this
+/// build's library would else replace the one that the host tests load.
+const STANDALONE: &[&str] = &[
+    "test",
+    "--package",
+    "jamulet",
+    "--features",
+    "standalone",
+    "--lib",
+    "--test",
+    "plugin_standalone",
+    "--target-dir",
+    "target/standalone",
+];
 
 /// In the order in which they run: what fails fastest comes first. `lint` has no files, and
 /// `unit` has, beside the tests within `src`, every file that no other suite claims.
 const SUITES: &[Suite] = &[
-    Suite { name: "lint", prefixes: &[], needs: &[] },
-    Suite { name: "unit", prefixes: &[], needs: &[] },
-    Suite { name: "sim", prefixes: &["sim_", "session_sim"], needs: &[] },
-    Suite { name: "hosts", prefixes: &["hosts_", "plugin_"], needs: &[setup::WINDOW] },
-    Suite { name: "interop", prefixes: &["interop_"], needs: &[setup::PEERS] },
+    Suite { name: "lint", prefixes: &[], needs: &[], more: &[] },
+    Suite { name: "unit", prefixes: &[], needs: &[], more: &[] },
+    Suite { name: "sim", prefixes: &["sim_", "session_sim"], needs: &[], more: &[] },
+    Suite { name: "hosts", prefixes: &["hosts_", "plugin_"], needs: &[setup::WINDOW], more: &[STANDALONE] },
+    Suite { name: "interop", prefixes: &["interop_"], needs: &[setup::PEERS], more: &[] },
 ];
 
 /// Parts of the names of crates that a server's build must do without.
@@ -156,22 +173,30 @@ fn verdict(name: &str, good: bool) -> Counts {
     Counts { passed: good.into(), failed: (!good).into(), skipped: 0 }
 }
 
-/// Runs a suite's tests through cargo, showing what it prints as it comes.
+/// Runs a suite's tests through cargo.
 fn cargo_tests(suite: &Suite, full: bool) -> Result<Counts> {
     let files = test_files(suite)?;
-    let mut command = cargo();
     // Always the whole workspace: a narrower choice of packages may choose other features of
     // shared dependencies, and all of them would be built twice.
-    command.args(["test", "--workspace", "--no-fail-fast"]);
+    let mut arguments = vec!["test", "--workspace", "--no-fail-fast"];
     if suite.name == "unit" {
-        command.args(["--lib", "--bins"]);
+        arguments.extend(["--lib", "--bins"]);
     } else if files.is_empty() {
         println!("no test files yet");
         return Ok(Counts::default());
     }
-    for file in &files {
-        command.args(["--test", file]);
+    arguments.extend(files.iter().flat_map(|file| ["--test", file]));
+    let mut counts = cargo_test(&arguments, full)?;
+    for arguments in suite.more {
+        counts += cargo_test(arguments, full)?;
     }
+    Ok(counts)
+}
+
+/// Runs cargo, showing what it prints as it comes.
+fn cargo_test(arguments: &[&str], full: bool) -> Result<Counts> {
+    let mut command = cargo();
+    command.args(arguments);
     if full {
         command.args(["--", "--include-ignored"]);
     }

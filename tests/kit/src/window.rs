@@ -7,9 +7,9 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use x11rb::connection::Connection;
 use x11rb::protocol::xproto::{
-    BUTTON_PRESS_EVENT, BUTTON_RELEASE_EVENT, ButtonPressEvent, ConfigureWindowAux, ConnectionExt,
+    AtomEnum, BUTTON_PRESS_EVENT, BUTTON_RELEASE_EVENT, ButtonPressEvent, ConfigureWindowAux, ConnectionExt,
     CreateWindowAux, EventMask, ImageFormat, KEY_PRESS_EVENT, KEY_RELEASE_EVENT, KeyButMask, KeyPressEvent,
-    MOTION_NOTIFY_EVENT, Motion, MotionNotifyEvent, WindowClass,
+    MOTION_NOTIFY_EVENT, Motion, MotionNotifyEvent, PropMode, WindowClass,
 };
 use x11rb::rust_connection::RustConnection;
 use x11rb::wrapper::ConnectionExt as _;
@@ -58,6 +58,16 @@ impl Drop for Screen {
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
+}
+
+/// Says on the display called `name` how dense its screen is, as desktops do: 96 dots per inch are a scale of 1.
+pub fn set_dots_per_inch(name: &str, dots: u32) -> Result<()> {
+    let (connection, screen) = x11rb::connect(Some(name)).context("no connection to the X server")?;
+    let root = connection.setup().roots[screen].root;
+    let resources = format!("Xft.dpi:\t{dots}\n");
+    let (property, kind) = (AtomEnum::RESOURCE_MANAGER, AtomEnum::STRING);
+    connection.change_property8(PropMode::REPLACE, root, property, kind, resources.as_bytes())?.check()?;
+    Ok(connection.sync()?)
 }
 
 /// The host's window: what is in it is the plugin's.
