@@ -156,16 +156,23 @@ pub fn sine(
 /// Runs a test that needs a machine which keeps up with real time: `attempt` says how often the
 /// machine stalled and how the test went. With more than three stalls what was heard proves
 /// nothing, and the test is repeated; the third such run fails.
+///
+/// A run that fails with fewer stalls is repeated as well, because the pacing thread, which runs
+/// ahead of everything, does not see each time that a server or a network thread had to wait. What
+/// is wrong with us fails three times in a row.
 pub fn in_real_time(mut attempt: impl FnMut() -> Result<(usize, Result<()>)>) -> Result<()> {
     const MAX_STALLS: usize = 3;
     const ATTEMPTS: usize = 3;
+    let mut last = Ok(());
     for number in 1..=ATTEMPTS {
         let (stalls, outcome) = attempt()?;
-        if stalls <= MAX_STALLS {
-            return outcome;
+        if stalls <= MAX_STALLS && outcome.is_ok() {
+            return Ok(());
         }
         println!("attempt {number}: the machine stalled {stalls} times ({outcome:?})");
+        last = outcome;
     }
+    last?;
     bail!(
         "the machine is too busy for a test in real time: each of {ATTEMPTS} runs had more than {MAX_STALLS} stalls"
     )

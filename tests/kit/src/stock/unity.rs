@@ -63,6 +63,8 @@ pub struct Verdict {
     tones: Vec<(f64, f64)>,
     residual_db: f64,
     disturbed: usize,
+    /// Those of them that came after a stall, when the server's buffer returned to its target.
+    slips: usize,
     delay_ms: f64,
 }
 
@@ -73,6 +75,7 @@ impl std::fmt::Display for Verdict {
             write!(f, " {level_db:+.3} dB {off_hz:+.2} Hz")?;
         }
         write!(f, ", noise {:.1} dB, {} disturbed", self.residual_db, self.disturbed)?;
+        write!(f, " ({} slips)", self.slips)?;
         write!(f, ", delay {:.1} ms", self.delay_ms)
     }
 }
@@ -183,19 +186,19 @@ fn judge_one(
         tones: Vec::new(),
         residual_db: f64::NEG_INFINITY,
         disturbed: 0,
+        slips: 0,
         delay_ms: 0.0,
     };
     for (tone, span) in spans {
         let hz = TONES_HZ[tone];
         let side = &track[if case.settings.layout == StockLayout::Stereo { tone } else { 0 }];
         let heard = listen(&side[span.clone()], &[hz], TONE_PEAK / 2f64.sqrt() * signal::gain(DISTURBED_DB));
-        let shifted: Vec<Range<usize>> = stalls
-            .iter()
-            .map(|stall| {
-                stall.start.saturating_sub(span.start)..(stall.end + settles).saturating_sub(span.start)
-            })
-            .collect();
-        let unexcused = heard.unexcused(&shifted, reach);
+        let shifted = |settles: usize| -> Vec<Range<usize>> {
+            let relative = |position: usize| position.saturating_sub(span.start);
+            stalls.iter().map(|stall| relative(stall.start)..relative(stall.end + settles)).collect()
+        };
+        verdict.slips += heard.unexcused(&shifted(0), reach).len();
+        let unexcused = heard.unexcused(&shifted(settles), reach);
         ensure!(unexcused.is_empty(), "{name}: {hz} Hz was disturbed at {unexcused:?} after {}", span.start);
         let disturbed: usize = heard.disturbed.iter().map(Range::len).sum();
         let clean = 1.0 - disturbed as f64 / span.len() as f64;
