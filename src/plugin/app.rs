@@ -9,7 +9,7 @@ use nice_plug::prelude::*;
 use nice_plug_egui::{Frame, NiceEguiApp, baseview};
 
 use super::Instance;
-use super::editor::Link;
+use super::editor::{Alive, Link};
 use super::guard::Entry;
 use super::view::{Action, Level, Model, View};
 use crate::client::{ConnectionState, MeterReading, Snapshot};
@@ -23,6 +23,8 @@ const FRAME_STILL: Duration = Duration::from_millis(500);
 pub struct App {
     instance: Arc<Instance>,
     link: Arc<Link>,
+    /// Until the window's thread holds it.
+    alive: Option<Alive>,
     gui: Option<GuiContext>,
     view: View,
     /// The view panicked: only the reason is shown from now on.
@@ -33,9 +35,9 @@ pub struct App {
 
 impl App {
     /// The app of a window that is about to open.
-    pub fn new(instance: Arc<Instance>, link: Arc<Link>) -> Self {
+    pub fn new(instance: Arc<Instance>, link: Arc<Link>, alive: Alive) -> Self {
         let view = View::new(&instance.project.saved());
-        Self { instance, link, gui: None, view, broken: false, was_connected: false }
+        Self { instance, link, alive: Some(alive), gui: None, view, broken: false, was_connected: false }
     }
 
     fn draw(&mut self, ui: &mut egui::Ui) {
@@ -134,6 +136,9 @@ impl NiceEguiApp for App {
             super::standalone::catch_signals();
         }
         self.gui = Some(nice_gui_ctx);
+        if let Some(alive) = self.alive.take() {
+            alive.hold_by_this_thread();
+        }
         let instance = Arc::clone(&self.instance);
         let build = || {
             super::view::theme::apply(&egui_ctx);

@@ -5,17 +5,22 @@
 //!   window, and ask a VST3 host, which has asked for our size already, to follow.
 //! - It refuses every key that a VST3 host hands over: ours go to the focused text field.
 //! - It tells nobody that a window was closed: dropping our handle does.
-//! - On X11 a window lives on its own thread and a panic there comes back when it is dropped:
-//!   [`Window`] contains it.
+//! - On X11 a window lives on its own thread. A panic there comes back when the window is dropped,
+//!   and dropping does not always wait for the thread: [`Window`] contains the one and does the other.
 //!
 //! One gap stays, for it is out of reach: nice-plug's VST3 view refuses `setContentScaleFactor`
 //! before `attached`, so a scale that only the host knows arrives when the host repeats it.
 
+#[cfg(all(unix, not(target_os = "macos")))]
+use std::cell::Cell;
+use std::convert::Infallible;
 use std::error::Error;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::Duration;
 
 use crossbeam::atomic::AtomicCell;
 use crossbeam::queue::ArrayQueue;
@@ -102,7 +107,8 @@ impl JamuletEditor {
         let announced = native_size(saved, self.scale());
         let link = Link::new(fallback_scale_factor.unwrap_or_else(|| self.scale()));
         *self.link.write() = Some(Arc::clone(&link));
-        let app = App::new(Arc::clone(&self.instance), Arc::clone(&link));
+        let (alive, thread_ended) = thread_end();
+        let app = App::new(Arc::clone(&self.instance), Arc::clone(&link), alive);
         let points = LogicalSize::new(f64::from(saved.width), f64::from(saved.height));
         let state = EguiEditorState::from_size(Size::Logical(points), saved.zoom);
         let settings = EguiNiceSettings::new().with_tile("Jamulet").with_resize_hint(resize_hint());
@@ -124,7 +130,7 @@ impl JamuletEditor {
             resizer.and_then(|mut host| host.request_resize(size.into(), scale).ok());
         }
         let handle = JamuletEditorHandle { inner: handle, instance: Arc::clone(&self.instance), link };
-        Ok(SpawnedEditor { handle, window: Window(ManuallyDrop::new(window)) })
+        Ok(SpawnedEditor { handle, window: Window { window: ManuallyDrop::new(window), thread_ended } })
     }
 }
 
@@ -178,35 +184,39 @@ impl EditorHandle for JamuletEditorHandle {
     }
 
     fn set_parent(&self, parent: ParentWindowHandle, window: &Window) -> Result<(), baseview::Error> {
-        self.guarded(|| self.inner.set_parent(parent, &window.0))
+        self.guarded(|| self.inner.set_parent(parent, &window.window))
     }
 
     fn show(&self, window: &Window) -> Result<(), baseview::Error> {
-        self.guarded(|| self.inner.show(&window.0))
+        self.guarded(|| self.inner.show(&window.window))
     }
 
     fn hide(&self, window: &Window) -> Result<(), baseview::Error> {
-        self.guarded(|| self.inner.hide(&window.0))
+        self.guarded(|| self.inner.hide(&window.window))
     }
 
     fn set_size(&self, new_size: NativeSize<u32>, window: &Window) -> Result<(), baseview::Error> {
-        self.guarded(|| self.inner.set_size(new_size, &window.0))
+        self.guarded(|| self.inner.set_size(new_size, &window.window))
     }
 
     fn host_main_thread_callback(&self, window: &Window) {
-        self.instance.guard.run(Entry::Editor, || (), || self.inner.host_main_thread_callback(&window.0));
+        self.instance.guard.run(
+            Entry::Editor,
+            || (),
+            || self.inner.host_main_thread_callback(&window.window),
+        );
     }
 
     fn adjust_size(&self, new_size: NativeSize<u32>, window: &Window) -> Option<NativeSize<u32>> {
         // The inner editor knows neither the zoom nor a scale that came after opening.
         let zoom = f64::from(self.instance.project.saved().window.zoom);
-        let current = native(window.0.size());
+        let current = native(window.window.size());
         Some(resize_hint().adjust_size(new_size, current, self.link.scale.load() * zoom))
     }
 
     fn set_fallback_scale_factor(&self, scale_factor: f64, window: &Window) -> Result<(), baseview::Error> {
         // Where the platform knows better this changes nothing, and `App::resized` is not called.
-        self.guarded(|| self.inner.set_fallback_scale_factor(scale_factor, &window.0))
+        self.guarded(|| self.inner.set_fallback_scale_factor(scale_factor, &window.window))
     }
 
     fn on_virtual_key_from_host(&self, key: VirtualKeyCode, is_down: bool, modifiers: Modifiers) -> bool {
@@ -247,13 +257,22 @@ impl Drop for JamuletEditorHandle {
 }
 
 /// The window system's window. On X11 it has its own thread, whose panics surface when it is dropped.
-pub struct Window(ManuallyDrop<baseview::Window>);
+pub struct Window {
+    window: ManuallyDrop<baseview::Window>,
+    thread_ended: Receiver<Infallible>,
+}
+
+/// A thread that hangs in the window system is left to itself after this long.
+const THREAD_END_LIMIT: Duration = Duration::from_secs(5);
 
 impl Window {
     fn into_inner(self) -> baseview::Window {
         let mut this = ManuallyDrop::new(self);
         // SAFETY: `this` is never used again, and its own `drop` does not run.
-        unsafe { ManuallyDrop::take(&mut this.0) }
+        unsafe {
+            std::ptr::drop_in_place(&mut this.thread_ended);
+            ManuallyDrop::take(&mut this.window)
+        }
     }
 }
 
@@ -261,10 +280,34 @@ impl Drop for Window {
     fn drop(&mut self) {
         let drop_window = || {
             // SAFETY: dropped once, here; `into_inner` skips this.
-            unsafe { ManuallyDrop::drop(&mut self.0) }
+            unsafe { ManuallyDrop::drop(&mut self.window) }
         };
         // The panic was reported when it happened: this is only its echo.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(drop_window));
+        // baseview 0.4.2 joins the thread unless it stops before it has answered a last request. Then
+        // it still tears GL down while the host unloads us or ends, and the host crashes.
+        let _ = self.thread_ended.recv_timeout(THREAD_END_LIMIT);
+    }
+}
+
+/// Held by a window's own thread to its end; nothing else is ever said through it.
+pub struct Alive(Sender<Infallible>);
+
+/// What the window's thread holds, and how its end is noticed.
+fn thread_end() -> (Alive, Receiver<Infallible>) {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    (Alive(sender), receiver)
+}
+
+impl Alive {
+    /// Lasts as long as the calling thread, where that is the window's own. On other systems windows
+    /// live on the host's main thread, and there is no end to wait for.
+    pub fn hold_by_this_thread(self) {
+        #[cfg(all(unix, not(target_os = "macos")))]
+        {
+            thread_local!(static ALIVE: Cell<Option<Alive>> = const { Cell::new(None) });
+            ALIVE.set(Some(self));
+        }
     }
 }
 
