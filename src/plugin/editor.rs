@@ -291,7 +291,7 @@ impl Drop for Window {
 }
 
 /// Held by a window's own thread to its end; nothing else is ever said through it.
-pub struct Alive(Sender<Infallible>);
+pub struct Alive(#[expect(dead_code, reason = "dropping it is the message")] Sender<Infallible>);
 
 /// What the window's thread holds, and how its end is noticed.
 fn thread_end() -> (Alive, Receiver<Infallible>) {
