@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, BufWriter};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use x11rb::connection::Connection;
@@ -13,6 +14,11 @@ use x11rb::protocol::xproto::{
 };
 use x11rb::rust_connection::RustConnection;
 use x11rb::wrapper::ConnectionExt as _;
+
+use crate::pace;
+
+/// Time between the parts of a click.
+const HAND: Duration = Duration::from_millis(50);
 
 /// An X server without a screen (Xvfb); ends with this value.
 pub struct Screen {
@@ -129,6 +135,9 @@ impl HostWindow {
             ..self.input(window, x, y)
         };
         self.connection.send_event(false, window, EventMask::POINTER_MOTION, moved)?.check()?;
+        self.connection.sync()?;
+        // A hand takes its time, too: whatever is under the pointer is drawn as such before it is pressed.
+        pace::sleep(HAND);
         for (response_type, state) in
             [(BUTTON_PRESS_EVENT, KeyButMask::default()), (BUTTON_RELEASE_EVENT, KeyButMask::BUTTON1)]
         {
@@ -150,8 +159,10 @@ impl HostWindow {
             };
             let mask = EventMask::BUTTON_PRESS | EventMask::BUTTON_RELEASE;
             self.connection.send_event(false, window, mask, event)?.check()?;
+            self.connection.sync()?;
+            pace::sleep(HAND);
         }
-        Ok(self.connection.sync()?)
+        Ok(())
     }
 
     /// Presses and releases a key in the embedded window, by its X11 key code.
