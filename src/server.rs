@@ -6,23 +6,32 @@
 
 mod channel;
 mod chat;
+mod command;
 mod config;
 mod connless;
 mod core;
 mod driver;
 mod event;
 mod greeting;
+mod handle;
 mod mixer;
 mod outbox;
 mod reachable;
 mod roster;
+mod status;
 mod stream;
 mod view;
 mod wall_time;
 
 pub use self::core::Core;
 pub use chat::WallTime;
-pub use config::Config;
+pub use command::{BanTarget, Command, CommandError, MAX_BAN, MAX_BANS, RecordCommand};
+pub use config::{Config, DirectoryChoice, LiveConfig, OwnDirectory, ServerProfile, ToldFeatures};
 pub use driver::{Options, Server, ServerStats, StartError};
 pub use event::{Event, LeaveReason};
+pub use handle::Handle;
 pub use reachable::reachable_addresses;
+pub use status::{
+    ClientStatus, Counters, DirectoryStatus, DropReason, LATENESS_BOUNDS_MICROS, RecorderStatus,
+    RegistrationStatus, Status, StreamCounters, TrafficCounters,
+};

@@ -137,7 +137,7 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
         welcome: arguments.welcomemessage.as_deref().map(welcome).transpose()?,
         ..Config::default()
     };
-    Ok(Options { port: arguments.port, bind_ip4, bind_ip6, config, seed: seed() })
+    Ok(Options { port: arguments.port, bind_ip4, bind_ip6, config, seed: seed(), ..Options::default() })
 }
 
 /// The text itself, or the contents of the file that it names.

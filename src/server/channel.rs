@@ -7,11 +7,12 @@ use crate::protocol::{
     ChannelInfo, ClientEntry, Frame, JitterBufferSize, Message, ParseError, TransportProperties,
 };
 use crate::session::Connection;
-use crate::units::{BufferSize, CONNECTION_TIMEOUT, ChannelId, FrameSize, Time, WIRE_RATE_HZ};
+use crate::units::{BufferSize, CONNECTION_TIMEOUT, ChannelId, FrameSize, Time, WIRE_RATE_HZ, gain_to_db};
 
 use super::config::Config;
 use super::greeting::Greeting;
 use super::mixer::{Mixer, Source};
+use super::status::{ClientStatus, StreamCounters, TrafficCounters};
 use super::stream::Stream;
 use super::view::View;
 
@@ -39,6 +40,8 @@ pub(super) enum Request {
 pub(super) struct Channel {
     id: ChannelId,
     address: SocketAddr,
+    /// When its first datagram came.
+    joined: Time,
     connection: Connection,
     greeting: Option<Greeting>,
     /// When the last datagram came that is no message: only those are signs of life.
@@ -69,6 +72,7 @@ impl Channel {
         Self {
             id,
             address,
+            joined: now,
             connection,
             greeting,
             heard: now,
@@ -105,6 +109,26 @@ impl Channel {
     /// Its level for level lists, 0..=9.
     pub(super) fn level(&self) -> u8 {
         self.meter.level()
+    }
+
+    /// The client as an admin sees it.
+    pub(super) fn status(&self, now: Time) -> ClientStatus {
+        let stream = self.stream.as_ref();
+        ClientStatus {
+            channel: self.id,
+            address: self.address,
+            connected: now.since(self.joined),
+            info: self.info.clone(),
+            version: None,
+            layout: stream.map(Stream::layout),
+            buffer_size: self.buffer_size,
+            buffer_frames: stream.map_or(0, Stream::buffer_frames),
+            round_trip: None,
+            level: self.meter.level(),
+            level_db: gain_to_db(self.meter.peak()),
+            stream: StreamCounters::default(),
+            traffic: TrafficCounters::default(),
+        }
     }
 
     /// Takes a datagram that is no message. Realtime-safe.

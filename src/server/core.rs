@@ -8,18 +8,22 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::audio::FlushDenormals;
-use crate::protocol::{ConnlessMessage, Datagram, Frame, Message, classify, is_connless};
-use crate::units::{ChannelId, FrameSize, Time};
+use crate::protocol::{
+    ConnlessMessage, Datagram, Frame, Message, classify, cut_to_utf16, is_connless, utf16_len,
+};
+use crate::units::{ChannelId, FrameSize, MAX_CHAT_INPUT_UNITS, MAX_CHAT_UNITS, Time};
 
 use super::channel::{Channel, Request};
 use super::chat::{WallTime, chat_line};
-use super::config::Config;
+use super::command::{Command, CommandError};
+use super::config::{Config, ServerProfile, clamped_welcome};
 use super::connless::{AnswerBudget, feature};
 use super::event::{Event, LeaveReason};
 use super::greeting::{VERSION_TEXT, our_os};
 use super::mixer::Mixer;
 use super::outbox::Outbox;
 use super::roster::Roster;
+use super::status::{Counters, DirectoryStatus, RecorderStatus, Status};
 
 /// Levels go to everyone this often. Source: docs/PROTOCOL.md §4.
 const LEVEL_INTERVAL: Duration = Duration::from_millis(269);
@@ -37,6 +41,9 @@ pub struct Core {
     wall_time: WallTime,
     /// While somebody is there.
     levels_due: Option<Time>,
+    /// When the first datagram or request came, to tell how long the server runs.
+    started: Time,
+    counters: Counters,
     random: u64,
 }
 
@@ -52,6 +59,8 @@ impl Core {
             budget: AnswerBudget::new(Time::ZERO),
             wall_time: WallTime::default(),
             levels_due: None,
+            started: Time::ZERO,
+            counters: Counters::default(),
             random: seed,
             config,
         }
@@ -75,6 +84,43 @@ impl Core {
     /// Tells the time of day for chat lines.
     pub fn set_wall_time(&mut self, time: WallTime) {
         self.wall_time = time;
+    }
+
+    /// Carries out what an admin asks for.
+    ///
+    /// # Errors
+    /// When it makes no sense now; nothing has changed then.
+    pub fn execute(&mut self, now: Time, command: Command) -> Result<(), CommandError> {
+        match command {
+            Command::Reload(live) => self.config.apply(*live),
+            Command::SetName(name) => {
+                let profile = ServerProfile { name, ..self.config.profile.clone() };
+                self.config.profile = profile.clamped();
+            }
+            Command::SetWelcome(welcome) => self.config.welcome = welcome.and_then(clamped_welcome),
+            Command::Broadcast(text) => self.broadcast(now, text),
+            Command::Whisper { to, text } => self.whisper(now, to, text)?,
+            Command::Kick(id) => self.kick(now, id)?,
+            _ => {}
+        }
+        self.collect_messages(now);
+        Ok(())
+    }
+
+    /// Everything that an admin may know.
+    pub fn status(&self, now: Time) -> Status {
+        Status {
+            uptime: now.since(self.started),
+            max_clients: self.config.max_clients,
+            profile: self.config.profile.clone(),
+            welcome: self.config.welcome.clone().unwrap_or_default(),
+            directory: DirectoryStatus::default(),
+            listed_servers: None,
+            recorder: RecorderStatus::default(),
+            clients: self.roster.iter().map(|channel| channel.status(now)).collect(),
+            bans: Vec::new(),
+            counters: self.counters.clone(),
+        }
     }
 
     /// Takes a datagram from anyone, of any content. Realtime-safe for audio of clients; joining and messages
@@ -189,7 +235,7 @@ impl Core {
         let when = |condition, bit| if condition { bit } else { 0 };
         feature::RAW_AUDIO
             | when(self.config.frame == FrameSize::Samples64, feature::FAST_UPDATE)
-            | when(self.config.ipv6, feature::IPV6)
+            | when(self.config.told.ipv6, feature::IPV6)
             | when(self.config.welcome.is_some(), feature::WELCOME_MESSAGE)
     }
 
@@ -260,6 +306,31 @@ impl Core {
     /// metered or told anything beyond the greeting.
     fn listed_mut(&mut self) -> impl Iterator<Item = &mut Channel> {
         self.roster.iter_mut().filter(|channel| channel.info().is_some())
+    }
+
+    /// Says `text` to everyone as it is.
+    fn broadcast(&mut self, now: Time, text: String) {
+        let line = Message::ChatText(cut_to_utf16(&text, MAX_CHAT_UNITS).to_owned());
+        for channel in self.listed_mut() {
+            channel.send(now, &line);
+        }
+        self.report(Event::Chat { channel: None, line: text });
+    }
+
+    fn whisper(&mut self, now: Time, to: ChannelId, text: String) -> Result<(), CommandError> {
+        if text.is_empty() || utf16_len(&text) > MAX_CHAT_INPUT_UNITS {
+            return Err(CommandError::BadText);
+        }
+        let channel = self.roster.get_mut(to).ok_or(CommandError::NoSuchClient(to.0))?;
+        channel.send(now, &Message::ChatText(text));
+        Ok(())
+    }
+
+    fn kick(&mut self, now: Time, id: ChannelId) -> Result<(), CommandError> {
+        let channel = self.roster.get_mut(id).ok_or(CommandError::NoSuchClient(id.0))?;
+        self.outbox.push(channel.address(), &ConnlessMessage::Disconnection.to_datagram());
+        self.leave(now, id, LeaveReason::Kicked);
+        Ok(())
     }
 
     fn entries(&self) -> Vec<crate::protocol::ClientEntry> {

@@ -19,6 +19,7 @@ use crate::units::{DEFAULT_PORT, FrameSize, MAX_DATAGRAM_BYTES, Time, WIRE_RATE_
 use super::config::Config;
 use super::core::Core;
 use super::event::Event;
+use super::handle::{Handle, Request};
 use super::wall_time::local_now;
 
 /// Datagrams taken from the system at once.
@@ -44,6 +45,10 @@ pub struct Options {
     pub bind_ip4: Option<Ipv4Addr>,
     /// Listen on this IPv6 address only; ignored when `bind_ip4` is given.
     pub bind_ip6: Option<Ipv6Addr>,
+    /// Listen on IPv6 as well as on IPv4.
+    pub ipv6: bool,
+    /// IP type of service / traffic class of what is sent.
+    pub tos: u8,
     /// What the server does.
     pub config: Config,
     /// Seed of everything random.
@@ -52,7 +57,15 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { port: DEFAULT_PORT, bind_ip4: None, bind_ip6: None, config: Config::default(), seed: 0 }
+        Self {
+            port: DEFAULT_PORT,
+            bind_ip4: None,
+            bind_ip6: None,
+            ipv6: true,
+            tos: DEFAULT_TOS,
+            config: Config::default(),
+            seed: 0,
+        }
     }
 }
 
@@ -112,6 +125,7 @@ struct Shared {
 pub struct Server {
     address: SocketAddr,
     events: Receiver<Event>,
+    handle: Handle,
     shared: Arc<Shared>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
@@ -130,8 +144,12 @@ impl Server {
         let waker = waiter.waker();
         let shared = Arc::new(Shared::default());
         let (event_sender, events) = bounded(EVENT_SLOTS);
+        let (handle, requests) = Handle::new(waker.clone());
+        let mut config = options.config;
+        config.told.ipv6 = address.is_ipv6();
         let mut driver = Driver {
-            core: Core::new(Config { ipv6: address.is_ipv6(), ..options.config }, options.seed),
+            core: Core::new(config, options.seed),
+            requests,
             socket,
             waiter,
             received: ReceiveBatch::new(RECEIVE_SLOTS),
@@ -145,7 +163,7 @@ impl Server {
             // A fault must not look like silence: the channel closes and the program says so.
             let _ = catch_unwind(AssertUnwindSafe(|| driver.run()));
         })?;
-        Ok(Self { address, events, shared, waker, thread: Some(thread) })
+        Ok(Self { address, events, handle, shared, waker, thread: Some(thread) })
     }
 
     /// The address that the server is bound to, with the port in use.
@@ -156,6 +174,11 @@ impl Server {
     /// What happens; disconnected when the server has stopped.
     pub fn events(&self) -> &Receiver<Event> {
         &self.events
+    }
+
+    /// Talks to the server while it runs, from any thread.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// Counters since the start.
@@ -196,8 +219,8 @@ fn bind(options: &Options) -> Result<Socket, StartError> {
         port: options.port,
         ip4: options.bind_ip4,
         ip6: options.bind_ip6,
-        ipv6: options.config.ipv6,
-        tos: DEFAULT_TOS,
+        ipv6: options.ipv6,
+        tos: options.tos,
     };
     Socket::bind(&address).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => StartError::PortInUse { port: options.port },
@@ -217,6 +240,7 @@ fn wanted_address(options: &Options) -> String {
 
 struct Driver {
     core: Core,
+    requests: Receiver<Request>,
     socket: Socket,
     waiter: Waiter,
     received: ReceiveBatch,
@@ -234,6 +258,7 @@ impl Driver {
         raise_thread_priority();
         while !self.shared.stop.load(Ordering::Acquire) {
             self.receive();
+            self.serve_requests();
             self.run_timers();
             self.run_ticks();
             self.flush();
@@ -256,6 +281,21 @@ impl Driver {
                 || self.schedule.as_ref().is_some_and(|schedule| schedule.deadline() <= now)
             {
                 break;
+            }
+        }
+    }
+
+    /// Does what other threads ask for. Whoever asked may have given up waiting.
+    fn serve_requests(&mut self) {
+        let now = clock_now();
+        while let Ok(request) = self.requests.try_recv() {
+            match request {
+                Request::Command(command, answer) => {
+                    let _ = answer.try_send(self.core.execute(now, command));
+                }
+                Request::Status(answer) => {
+                    let _ = answer.try_send(Box::new(self.core.status(now)));
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use super::status::{DirectoryStatus, RecorderStatus};
 use crate::units::ChannelId;
 
 /// Something that happened. `Display` is one line of plain text, whatever a peer calls itself.
@@ -17,6 +18,33 @@ pub enum Event {
         /// Their name; may be empty.
         name: String,
     },
+    /// A slot was taken by a new address, which has not yet told who it is.
+    Connected {
+        /// The slot.
+        channel: ChannelId,
+        /// From where.
+        address: SocketAddr,
+        /// Slots taken now, this one included.
+        clients: usize,
+    },
+    /// Someone has changed what they tell about themselves.
+    Renamed {
+        /// The slot.
+        channel: ChannelId,
+        /// Their name now; may be empty.
+        name: String,
+    },
+    /// A chat line was sent to everyone.
+    Chat {
+        /// Who said it; `None` when an admin did.
+        channel: Option<ChannelId>,
+        /// The finished HTML.
+        line: String,
+    },
+    /// The registration with a directory has changed.
+    Directory(DirectoryStatus),
+    /// Recording has changed.
+    Recorder(RecorderStatus),
     /// Someone is gone.
     Left {
         /// The slot that is free now.
@@ -37,6 +65,10 @@ pub enum LeaveReason {
     Left,
     /// Nothing was heard of it for [`crate::units::CONNECTION_TIMEOUT`].
     TimedOut,
+    /// An admin sent it away.
+    Kicked,
+    /// An admin banned its address.
+    Banned,
 }
 
 impl fmt::Display for Event {
@@ -45,10 +77,22 @@ impl fmt::Display for Event {
             Self::Joined { channel, address, name } => {
                 write!(f, "{} joined from {address} (channel {})", Name(name), channel.0)
             }
+            Self::Connected { channel, address, clients } => {
+                write!(f, "Somebody connects from {address} (channel {}, {clients} in all)", channel.0)
+            }
+            Self::Renamed { channel, name } => {
+                write!(f, "Channel {} is {} now", channel.0, Name(name))
+            }
+            Self::Chat { channel: Some(channel), .. } => write!(f, "Chat from channel {}", channel.0),
+            Self::Chat { channel: None, .. } => write!(f, "Chat from the admin"),
+            Self::Directory(status) => write!(f, "{status}"),
+            Self::Recorder(status) => write!(f, "{status}"),
             Self::Left { channel, address, name, reason } => {
                 let how = match reason {
                     LeaveReason::Left => "left",
                     LeaveReason::TimedOut => "was lost (nothing heard for 30 s)",
+                    LeaveReason::Kicked => "was sent away",
+                    LeaveReason::Banned => "was banned",
                 };
                 let name = name.as_deref().unwrap_or_default();
                 write!(f, "{} {how}: {address} (channel {})", Name(name), channel.0)

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use jamulet::protocol::{ConnlessMessage, Datagram, classify};
-use jamulet::server::Config;
+use jamulet::server::{Config, ToldFeatures};
 use jamulet::units::{FrameSize, MAX_CHANNELS};
 
 use super::world::{World, raw_mono};
@@ -58,9 +58,10 @@ fn features_are_what_the_server_does() {
             Some(ConnlessMessage::ServerFeatures(bits)) => bits,
             other => panic!("{other:?}"),
         };
-    let plain = Config { ipv6: false, ..Config::default() };
+    let plain = Config { told: ToldFeatures::default(), ..Config::default() };
     assert_eq!(features(plain.clone()), 1 << 6);
-    let all = Config { frame: FrameSize::Samples64, welcome: Some("Hi".to_owned()), ipv6: true, ..plain };
+    let told = ToldFeatures { ipv6: true, ..ToldFeatures::default() };
+    let all = Config { frame: FrameSize::Samples64, welcome: Some("Hi".to_owned()), told, ..plain };
     assert_eq!(features(all), 1 | 1 << 5 | 1 << 6 | 1 << 8);
 }
 

@@ -150,7 +150,7 @@ proptest! {
     #[test]
     fn anything_may_arrive(steps in prop::collection::vec(step(), 0..200), is_fast: bool) {
         let frame = if is_fast { FrameSize::Samples64 } else { FrameSize::Samples128 };
-        let config = Config { max_clients: 4, frame, welcome: Some("w".repeat(700)), ipv6: true };
+        let config = Config { max_clients: 4, frame, welcome: Some("w".repeat(700)), ..Config::default() };
         let said = play(&mut Core::new(config.clone(), 7), &steps);
         prop_assert_eq!(&said, &play(&mut Core::new(config, 7), &steps));
         let (sent, received) = steps.iter().fold((0, 0), |(sent, received), step| match step {

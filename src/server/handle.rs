@@ -1,0 +1,63 @@
+//! How other threads talk to a running server.
+
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+
+use super::command::{Command, CommandError};
+use super::status::Status;
+use crate::net::Waker;
+
+/// Requests that may wait for the tick thread; whoever sends one more waits.
+const REQUEST_SLOTS: usize = 64;
+/// The tick thread answers within a tick; one that does not for this long is gone.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the tick thread is asked.
+pub(super) enum Request {
+    /// To do something.
+    Command(Command, Sender<Result<(), CommandError>>),
+    /// To tell everything.
+    Status(Sender<Box<Status>>),
+}
+
+/// Talks to a running server from any thread. Every call blocks until the tick thread has answered, as a
+/// rule for less than a tick.
+#[derive(Clone)]
+pub struct Handle {
+    requests: Sender<Request>,
+    waker: Waker,
+}
+
+impl Handle {
+    pub(super) fn new(waker: Waker) -> (Self, Receiver<Request>) {
+        let (requests, receiver) = bounded(REQUEST_SLOTS);
+        (Self { requests, waker }, receiver)
+    }
+
+    /// Has `command` carried out.
+    ///
+    /// # Errors
+    /// When it was refused, or the server has stopped.
+    pub fn execute(&self, command: Command) -> Result<(), CommandError> {
+        let (sender, receiver) = bounded(1);
+        self.ask(Request::Command(command, sender))?;
+        receiver.recv_timeout(PATIENCE).unwrap_or(Err(CommandError::Gone))
+    }
+
+    /// Everything that an admin may know.
+    ///
+    /// # Errors
+    /// [`CommandError::Gone`] when the server has stopped.
+    pub fn status(&self) -> Result<Box<Status>, CommandError> {
+        let (sender, receiver) = bounded(1);
+        self.ask(Request::Status(sender))?;
+        receiver.recv_timeout(PATIENCE).map_err(|_| CommandError::Gone)
+    }
+
+    fn ask(&self, request: Request) -> Result<(), CommandError> {
+        self.requests.send_timeout(request, PATIENCE).map_err(|_| CommandError::Gone)?;
+        self.waker.wake();
+        Ok(())
+    }
+}
