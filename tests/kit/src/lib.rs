@@ -17,6 +17,7 @@ pub mod netem;
 pub mod pace;
 pub mod part;
 pub mod player;
+pub mod recording;
 pub mod signal;
 pub mod sim;
 #[cfg(target_os = "linux")]
