@@ -38,6 +38,7 @@ pub struct Connection {
     unsplit_since: Option<Time>,
     in_flight: Option<InFlight>,
     acknowledged: Option<Message>,
+    round_trip: Option<Duration>,
     dropped: u64,
     pending_acks: VecDeque<(u16, u8)>,
     repeats: Repeats,
@@ -55,6 +56,8 @@ struct InFlight {
     /// Whether the datagram waits to be polled.
     is_due: bool,
     resend_at: Time,
+    /// When it left, while it has left only once: an acknowledgement of one sent again could be for either.
+    launched: Option<Time>,
     /// Bodies of the parts that follow.
     further_parts: VecDeque<Vec<u8>>,
 }
@@ -69,6 +72,7 @@ impl Connection {
             unsplit_since: None,
             in_flight: None,
             acknowledged: None,
+            round_trip: None,
             dropped: 0,
             pending_acks: VecDeque::new(),
             repeats: Repeats::default(),
@@ -127,6 +131,7 @@ impl Connection {
             && now >= in_flight.resend_at
         {
             in_flight.is_due = true;
+            in_flight.launched = None;
             in_flight.resend_at = now + RESEND_INTERVAL;
         }
         self.start_next(now);
@@ -169,6 +174,11 @@ impl Connection {
         self.acknowledged.take()
     }
 
+    /// Time from the last message (or part) that left only once to its acknowledgement.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
+    }
+
     /// Messages dropped: chat lines beyond [`MAX_QUEUED_CHATS`], and what is too long for the wire.
     pub fn dropped(&self) -> u64 {
         self.dropped
@@ -199,6 +209,7 @@ impl Connection {
         let Ok(id) = parse_ack(ack.body) else { return };
         let is_ours = |in_flight: &mut InFlight| (in_flight.id, in_flight.counter) == (id, ack.counter);
         let Some(mut done) = self.in_flight.take_if(is_ours) else { return };
+        self.round_trip = done.launched.map(|launched| now.since(launched)).or(self.round_trip);
         match done.further_parts.pop_front() {
             Some(part) => self.launch(now, done.message, SPLIT_ID, &part, done.further_parts),
             None => {
@@ -256,8 +267,17 @@ impl Connection {
         let mut datagram = Vec::new();
         write_frame(id, counter, body, &mut datagram);
         let resend_at = now + RESEND_INTERVAL;
-        self.in_flight =
-            Some(InFlight { message, id, counter, datagram, is_due: true, resend_at, further_parts });
+        let launched = Some(now);
+        self.in_flight = Some(InFlight {
+            message,
+            id,
+            counter,
+            datagram,
+            is_due: true,
+            resend_at,
+            launched,
+            further_parts,
+        });
     }
 }
 
