@@ -6,6 +6,7 @@
 mod codec;
 mod denormal;
 mod jitter_buffer;
+mod limiter;
 mod meter;
 mod mix;
 mod playout;
@@ -14,6 +15,7 @@ mod resampler;
 pub use codec::{CodecError, Decoder, Encoder, check_custom_modes};
 pub use denormal::FlushDenormals;
 pub use jitter_buffer::{BufferStats, CounterUnwrapper, JitterBuffer, Slot};
+pub use limiter::Limiter;
 pub use meter::{PeakMeter, level_0_to_9};
 pub use mix::{FadeIn, StereoGain, convert_layout, mix_into};
 pub use playout::{Played, Playout};
