@@ -17,6 +17,9 @@ pub use denormal::FlushDenormals;
 pub use jitter_buffer::{BufferStats, CounterUnwrapper, JitterBuffer, Slot};
 pub use limiter::Limiter;
 pub use meter::{PeakMeter, level_0_to_9};
-pub use mix::{FadeIn, StereoGain, convert_layout, mix_into};
+pub use mix::{
+    FadeIn, MAX_PAN_DELAY_SAMPLES, PanDelay, StereoGain, convert_layout, mix_delayed_into, mix_into,
+    mix_ramped_into,
+};
 pub use playout::{Played, Playout};
 pub use resampler::{Resampler, ResamplerError, SampleFifo};
