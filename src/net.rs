@@ -10,7 +10,7 @@ mod socket;
 mod waiter;
 
 pub use batch::{ReceiveBatch, SendBatch};
-pub use clock::clock_now;
+pub use clock::{clock_now, thread_cpu_micros};
 pub use pin::pin_this_library;
 pub use priority::raise_thread_priority;
 pub use resolve::resolve;

@@ -10,6 +10,7 @@ mod command;
 mod config;
 mod connless;
 mod core;
+mod doorman;
 mod driver;
 mod event;
 mod greeting;

@@ -82,7 +82,7 @@ fn packet(peer: &mut Peer, noise: &mut u32) -> Vec<u8> {
 fn play(frame: FrameSize) -> (u64, usize) {
     let layouts = every_layout();
     let config = Config { max_clients: layouts.len(), frame, ..Config::default() };
-    let mut core = Core::new(config, 3);
+    let mut core = Core::new(Time::ZERO, config, 3);
     let mut peers: Vec<Peer> =
         layouts.iter().enumerate().map(|(index, layout)| join(&mut core, index, *layout)).collect();
     core.drain_transmits(|_, _| {});
@@ -142,7 +142,7 @@ fn ticks_and_audio_keep_the_realtime_rule() {
 fn the_guard_sees_what_the_rule_forbids() {
     let thread = std::thread::Builder::new().spawn(|| {
         guard::arm().unwrap();
-        let mut core = Core::new(Config::default(), 3);
+        let mut core = Core::new(Time::ZERO, Config::default(), 3);
         // A join allocates, and may.
         guard::watch(|| core.handle_datagram(Time::ZERO, SocketAddr::from(([10, 0, 0, 1], 1)), b"x"));
         guard::report()

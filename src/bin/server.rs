@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, anyhow, bail};
 use clap::Parser;
 use crossbeam::channel::{Receiver, bounded, select};
-use jamulet::server::{Config, Options, Server, reachable_addresses};
+use jamulet::server::{Config, Event, Options, Server, reachable_addresses};
 use jamulet::units::{DEFAULT_PORT, FrameSize, MAX_CHANNELS};
 
 /// Largest welcome file read, in bytes: four times what can be shown.
@@ -114,6 +114,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     loop {
         select! {
             recv(server.events()) -> event => match event {
+                // What follows it tells who it is.
+                Ok(Event::Connected { .. }) => {}
                 Ok(event) => say(&event.to_string()),
                 Err(_) => bail!("The server stopped because of a fault in it. Please start it again, and report this."),
             },

@@ -12,7 +12,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 
 use crate::net::{
     BindOptions, DEFAULT_TOS, ReceiveBatch, SendBatch, Socket, Waiter, Waker, clock_now,
-    raise_thread_priority,
+    raise_thread_priority, thread_cpu_micros,
 };
 use crate::units::{DEFAULT_PORT, FrameSize, MAX_DATAGRAM_BYTES, Time, WIRE_RATE_HZ};
 
@@ -20,6 +20,7 @@ use super::config::Config;
 use super::core::Core;
 use super::event::Event;
 use super::handle::{Handle, Request};
+use super::status::{Counters, LATENESS_BOUNDS_MICROS};
 use super::wall_time::local_now;
 
 /// Datagrams taken from the system at once.
@@ -148,7 +149,7 @@ impl Server {
         let mut config = options.config;
         config.told.ipv6 = address.is_ipv6();
         let mut driver = Driver {
-            core: Core::new(config, options.seed),
+            core: Core::new(clock_now(), config, options.seed),
             requests,
             socket,
             waiter,
@@ -157,6 +158,7 @@ impl Server {
             events: event_sender,
             shared: Arc::clone(&shared),
             schedule: None,
+            punctuality: Punctuality::default(),
             wall_time_due: Time::ZERO,
         };
         let thread = std::thread::Builder::new().name("jamulet-tick".to_owned()).spawn(move || {
@@ -194,7 +196,8 @@ impl Server {
 
     /// Stops the server and waits until its thread has ended and its port is free.
     ///
-    /// Clients are not sent away: they reconnect by themselves if the server comes back within 30 s.
+    /// Clients are sent away only if the configuration says so; else they reconnect by themselves when the
+    /// server comes back within 30 s.
     pub fn stop(mut self) {
         self.end();
     }
@@ -249,6 +252,7 @@ struct Driver {
     shared: Arc<Shared>,
     /// Runs while somebody is connected.
     schedule: Option<Schedule>,
+    punctuality: Punctuality,
     wall_time_due: Time,
 }
 
@@ -264,6 +268,8 @@ impl Driver {
             self.flush();
             self.wait();
         }
+        self.core.stop(clock_now());
+        self.flush();
         let _ = self.waiter.unwatch(&self.socket);
     }
 
@@ -294,7 +300,11 @@ impl Driver {
                     let _ = answer.try_send(self.core.execute(now, command));
                 }
                 Request::Status(answer) => {
-                    let _ = answer.try_send(Box::new(self.core.status(now)));
+                    let mut status = self.core.status(now);
+                    self.punctuality.report(&mut status.counters);
+                    status.counters.refused = self.shared.refused.load(Ordering::Relaxed);
+                    status.counters.cpu_micros = thread_cpu_micros();
+                    let _ = answer.try_send(Box::new(status));
                 }
             }
         }
@@ -322,10 +332,12 @@ impl Driver {
         let Some(schedule) = &mut self.schedule else { return };
         let now = clock_now();
         if schedule.skip_if_hopeless(now) {
+            self.punctuality.resynchronised += 1;
             self.shared.resynchronised.fetch_add(1, Ordering::Relaxed);
         }
         let mut count: u64 = 0;
         while schedule.deadline() <= now {
+            self.punctuality.count(now.since(schedule.deadline()));
             self.core.tick(now);
             schedule.advance();
             count += 1;
@@ -333,7 +345,9 @@ impl Driver {
             flush(&mut self.core, &self.socket, &mut self.sending, &self.shared);
         }
         self.shared.ticks.fetch_add(count, Ordering::Relaxed);
-        self.shared.late_ticks.fetch_add(count.saturating_sub(1), Ordering::Relaxed);
+        let made_up = count.saturating_sub(1);
+        self.punctuality.late_ticks += made_up;
+        self.shared.late_ticks.fetch_add(made_up, Ordering::Relaxed);
     }
 
     fn flush(&mut self) {
@@ -376,6 +390,31 @@ fn flush(core: &mut Core, socket: &Socket, sending: &mut SendBatch, shared: &Sha
 
 const _: () = assert!(SEND_BYTES >= MAX_DATAGRAM_BYTES);
 
+/// How punctual ticks are.
+#[derive(Default)]
+struct Punctuality {
+    late_ticks: u64,
+    resynchronised: u64,
+    /// As [`Counters::lateness`].
+    lateness: [u64; LATENESS_BOUNDS_MICROS.len() + 1],
+    sum_micros: u64,
+}
+
+impl Punctuality {
+    fn count(&mut self, lateness: Duration) {
+        let micros = u64::try_from(lateness.as_micros()).unwrap_or(u64::MAX);
+        self.lateness[LATENESS_BOUNDS_MICROS.partition_point(|bound| *bound < micros)] += 1;
+        self.sum_micros = self.sum_micros.saturating_add(micros);
+    }
+
+    fn report(&self, counters: &mut Counters) {
+        counters.late_ticks = self.late_ticks;
+        counters.resynchronised = self.resynchronised;
+        counters.lateness = self.lateness;
+        counters.lateness_sum_micros = self.sum_micros;
+    }
+}
+
 /// Absolute deadlines of ticks. A tick is no whole number of microseconds, so deadlines are computed
 /// from the count: they never drift.
 struct Schedule {
@@ -411,6 +450,18 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lateness_is_counted_at_the_first_bound_that_holds_it() {
+        let mut punctuality = Punctuality::default();
+        for micros in [0, 50, 51, 50_000, 50_001] {
+            punctuality.count(Duration::from_micros(micros));
+        }
+        let mut counters = Counters::default();
+        punctuality.report(&mut counters);
+        assert_eq!(counters.lateness, [2, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
+        assert_eq!(counters.lateness_sum_micros, 100_102);
+    }
 
     #[test]
     fn deadlines_do_not_drift() {
