@@ -18,6 +18,7 @@ mod handle;
 mod mixer;
 mod outbox;
 mod reachable;
+mod recorder;
 mod roster;
 mod status;
 mod stream;
@@ -32,6 +33,10 @@ pub use driver::{Options, Server, ServerStats, StartError};
 pub use event::{Event, LeaveReason};
 pub use handle::Handle;
 pub use reachable::reachable_addresses;
+pub use recorder::{
+    DEFAULT_MIN_FREE_BYTES, DirectoryError, Recorder, RecorderOptions, RecorderReport, RecordingFormat,
+    Scribe, Tap, check_recording_directory, recorder,
+};
 pub use status::{
     ClientStatus, Counters, DirectoryStatus, DropReason, LATENESS_BOUNDS_MICROS, RecorderStatus,
     RegistrationStatus, Status, StreamCounters, TrafficCounters,

@@ -307,6 +307,7 @@ impl Channel {
     fn finish_greeting(&mut self, now: Time) {
         let is_late = |greeting: &mut Greeting| greeting.cut_if_late(now, &self.connection);
         if let Some(greeting) = self.greeting.take_if(is_late) {
+            self.connection.give_up_splitting();
             greeting.finish(now, &mut self.connection);
         }
     }

@@ -57,7 +57,7 @@ impl Core {
         let config = config.clamped();
         Self {
             roster: Roster::new(config.max_clients),
-            mixer: Mixer::new(config.max_clients, config.frame.samples()),
+            mixer: Mixer::new(config.max_clients, config.frame.samples(), config.delay_pan),
             outbox: Outbox::new(),
             doorman: Doorman::default(),
             events: VecDeque::new(),
@@ -235,7 +235,7 @@ impl Core {
     fn leave(&mut self, now: Time, id: ChannelId, reason: LeaveReason) {
         let Some(channel) = self.roster.remove(id) else { return };
         self.counters.frames.add(channel.counters());
-        self.mixer.source(id.index()).silence();
+        self.mixer.vacate(id.index());
         let name = channel.info().map(|info| info.name.clone());
         let was_listed = name.is_some();
         self.report(Event::Left { channel: id, address: channel.address(), name, reason });

@@ -32,6 +32,8 @@ const MAX_PENDING_ACKS: usize = 64;
 #[derive(Debug)]
 pub struct Connection {
     may_split: bool,
+    /// Long messages go whole without waiting for an answer about splitting.
+    is_split_overdue: bool,
     next_counter: u8,
     queue: VecDeque<Message>,
     /// Since when the head of the queue has been waiting for [`Self::set_may_split`].
@@ -67,6 +69,7 @@ impl Connection {
     pub fn new(_now: Time) -> Self {
         Self {
             may_split: false,
+            is_split_overdue: false,
             next_counter: 0,
             queue: VecDeque::new(),
             unsplit_since: None,
@@ -101,6 +104,11 @@ impl Connection {
     /// already is due at once.
     pub fn set_may_split(&mut self, may_split: bool) {
         self.may_split = may_split;
+    }
+
+    /// The peer has had its time to say that it understands split messages: long ones wait no longer.
+    pub fn give_up_splitting(&mut self) {
+        self.is_split_overdue = true;
     }
 
     /// Takes a frame from the peer and acknowledges it. Returns the message that it completes:
@@ -227,7 +235,7 @@ impl Connection {
             let mut body = Vec::new();
             message.write_body(&mut body);
             let is_long = body.len() > MAX_PART_BYTES;
-            if is_long && !self.may_split {
+            if is_long && !self.may_split && !self.is_split_overdue {
                 let since = *self.unsplit_since.get_or_insert(now);
                 if now < since + SPLIT_PATIENCE {
                     return;
