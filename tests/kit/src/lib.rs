@@ -17,9 +17,9 @@ pub mod netem;
 pub mod pace;
 pub mod part;
 pub mod player;
-pub mod recording;
 #[cfg(target_os = "linux")]
 pub mod probe;
+pub mod recording;
 pub mod signal;
 pub mod sim;
 #[cfg(target_os = "linux")]
