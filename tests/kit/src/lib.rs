@@ -17,6 +17,7 @@ pub mod netem;
 pub mod pace;
 pub mod part;
 pub mod player;
+pub mod recording;
 #[cfg(target_os = "linux")]
 pub mod probe;
 pub mod signal;
