@@ -9,7 +9,7 @@ use crate::protocol::{
 };
 use crate::session::Connection;
 use crate::units::{
-    BufferSize, CONNECTION_TIMEOUT, ChannelId, Coding, FrameSize, Time, WIRE_RATE_HZ, gain_to_db,
+    BufferSize, CONNECTION_TIMEOUT, ChannelId, Coding, FrameSize, Layout, Time, WIRE_RATE_HZ, gain_to_db,
 };
 
 use super::greeting::{Greeting, GreetingWords};
@@ -246,12 +246,17 @@ impl Channel {
         self.view.reset(channel);
     }
 
-    /// Puts a tick of the client's sound into `source`. Realtime-safe.
-    pub(super) fn pull(&mut self, source: &mut Source) {
-        let Some(stream) = &mut self.stream else { return source.silence() };
+    /// Puts a tick of the client's sound into `source`. What is worth recording of it comes back: what a client
+    /// plays that has told who it is. Realtime-safe.
+    pub(super) fn pull<'a>(&mut self, source: &'a mut Source) -> Option<(Layout, &'a [f32])> {
+        let Some(stream) = &mut self.stream else {
+            source.silence();
+            return None;
+        };
         let layout = stream.channels();
         let sound = source.fill(layout, self.fade.gain(), self.tick.samples(), |out| stream.pull(out));
         self.meter.update(sound, layout.channels());
+        self.info.is_some().then_some((layout, sound))
     }
 
     /// Takes a tick of the client's personal mix from `mixer` and hands packets that are full to `send`.

@@ -26,6 +26,9 @@ use super::roster::Roster;
 use super::status::{Counters, DropReason};
 
 mod admin;
+mod recording;
+
+use recording::Recording;
 
 /// Levels go to everyone this often. Source: docs/PROTOCOL.md §4.
 const LEVEL_INTERVAL: Duration = Duration::from_millis(269);
@@ -39,6 +42,7 @@ pub struct Core {
     mixer: Mixer,
     outbox: Outbox,
     doorman: Doorman,
+    recording: Option<Recording>,
     events: VecDeque<Event>,
     budget: AnswerBudget,
     wall_time: WallTime,
@@ -60,6 +64,7 @@ impl Core {
             mixer: Mixer::new(config.max_clients, config.frame.samples(), config.delay_pan),
             outbox: Outbox::new(),
             doorman: Doorman::default(),
+            recording: None,
             events: VecDeque::new(),
             budget: AnswerBudget::new(now),
             wall_time: WallTime::default(),
@@ -74,6 +79,11 @@ impl Core {
     /// Samples per tick.
     pub fn frame(&self) -> FrameSize {
         self.config.frame
+    }
+
+    /// Slots, taken or not.
+    pub fn slots(&self) -> usize {
+        self.config.max_clients
     }
 
     /// Taken slots, those of clients that are still being greeted included.
@@ -113,14 +123,23 @@ impl Core {
     /// Mixes one tick: [`Self::frame`] samples from and to everyone. Realtime-safe.
     pub fn tick(&mut self, _now: Time) {
         let _flush = FlushDenormals::new();
-        self.counters.ticks += 1;
+        let tick = self.counters.ticks;
+        let mut tap = self.recording.as_mut().map(Recording::tap);
         for channel in self.roster.iter_mut() {
-            channel.pull(self.mixer.source(channel.id().index()));
+            let id = channel.id();
+            let sound = channel.pull(self.mixer.source(id.index()));
+            if let (Some(tap), Some((layout, samples))) = (&mut tap, sound) {
+                tap.write(tick, id, layout, samples);
+            }
+        }
+        if let Some(tap) = tap {
+            tap.end_tick(tick);
         }
         for channel in self.roster.iter_mut() {
             let address = channel.address();
             channel.push(&mut self.mixer, |packet| self.outbox.push_audio(address, packet));
         }
+        self.counters.ticks += 1;
     }
 
     /// Does what is due: resends, timeouts, level lists.
@@ -139,12 +158,16 @@ impl Core {
             let next = due + LEVEL_INTERVAL;
             self.levels_due = Some(if next > now { next } else { now + LEVEL_INTERVAL });
         }
+        if self.recorder_look_due().is_some_and(|due| due <= now) {
+            self.follow_recorder(now);
+        }
         self.collect_messages(now);
     }
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.roster.iter().map(Channel::poll_timeout).chain(self.levels_due).min()
+        let channels = self.roster.iter().map(Channel::poll_timeout);
+        channels.chain(self.levels_due).chain(self.recorder_look_due()).min()
     }
 
     /// Hands every datagram that is to be sent to `send`, oldest first.
@@ -228,6 +251,10 @@ impl Core {
         let greeting = GreetingWords { recorder: self.recorder_state(), ..GreetingWords::of(&self.config) };
         self.roster.insert(Channel::new(now, id, from, &greeting, self.config.frame, first_counter));
         self.levels_due.get_or_insert(now + LEVEL_INTERVAL);
+        if let Some(recording) = &mut self.recording {
+            recording.tap().join(self.counters.ticks, id, from, "");
+            recording.look_by(now);
+        }
         self.report(Event::Connected { channel: id, address: from, clients: self.clients() });
         self.collect_messages(now);
     }
@@ -236,6 +263,9 @@ impl Core {
         let Some(channel) = self.roster.remove(id) else { return };
         self.counters.frames.add(channel.counters());
         self.mixer.vacate(id.index());
+        if let Some(recording) = &mut self.recording {
+            recording.tap().leave(self.counters.ticks, id);
+        }
         let name = channel.info().map(|info| info.name.clone());
         let was_listed = name.is_some();
         self.report(Event::Left { channel: id, address: channel.address(), name, reason });
@@ -334,12 +364,14 @@ impl Core {
         let Some(channel) = self.roster.get_mut(id) else { return };
         let name = channel.info().map(|info| info.name.clone()).unwrap_or_default();
         let event = Event::Joined { channel: id, address: channel.address(), name };
+        self.tell_recorder_the_name(id);
         self.report(event);
     }
 
     fn report_new_name(&mut self, id: ChannelId) {
         let Some(channel) = self.roster.get_mut(id) else { return };
         let name = channel.info().map(|info| info.name.clone()).unwrap_or_default();
+        self.tell_recorder_the_name(id);
         self.report(Event::Renamed { channel: id, name });
     }
 

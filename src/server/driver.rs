@@ -16,10 +16,12 @@ use crate::net::{
 };
 use crate::units::{DEFAULT_PORT, FrameSize, MAX_DATAGRAM_BYTES, Time, WIRE_RATE_HZ};
 
+use super::command::{Command, RecordCommand};
 use super::config::Config;
 use super::core::Core;
 use super::event::Event;
 use super::handle::{Handle, Request};
+use super::recorder::{DirectoryError, Recorder, RecorderOptions, check_recording_directory, recorder};
 use super::status::{Counters, LATENESS_BOUNDS_MICROS};
 use super::wall_time::local_now;
 
@@ -50,6 +52,10 @@ pub struct Options {
     pub ipv6: bool,
     /// IP type of service / traffic class of what is sent.
     pub tos: u8,
+    /// What is recorded, and where; `None` for a server that cannot record.
+    pub recorder: Option<RecorderOptions>,
+    /// Recording is on from the start.
+    pub record_at_start: bool,
     /// What the server does.
     pub config: Config,
     /// Seed of everything random.
@@ -64,6 +70,8 @@ impl Default for Options {
             bind_ip6: None,
             ipv6: true,
             tos: DEFAULT_TOS,
+            recorder: None,
+            record_at_start: true,
             config: Config::default(),
             seed: 0,
         }
@@ -95,6 +103,9 @@ pub enum StartError {
         /// The address.
         address: String,
     },
+    /// The recordings' folder.
+    #[error(transparent)]
+    Recordings(#[from] DirectoryError),
     /// Anything else.
     #[error("The network cannot be used: {0}.")]
     System(#[from] io::Error),
@@ -130,6 +141,7 @@ pub struct Server {
     shared: Arc<Shared>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
+    recorder: Option<Recorder>,
 }
 
 impl Server {
@@ -148,8 +160,14 @@ impl Server {
         let (handle, requests) = Handle::new(waker.clone());
         let mut config = options.config;
         config.told.ipv6 = address.is_ipv6();
+        let mut core = Core::new(clock_now(), config, options.seed);
+        let recorder = options.recorder.map(|recorder| start_recorder(&mut core, recorder)).transpose()?;
+        if recorder.is_some() && options.record_at_start {
+            // It has just been given a recorder.
+            let _ = core.execute(clock_now(), Command::Record(RecordCommand::Start));
+        }
         let mut driver = Driver {
-            core: Core::new(clock_now(), config, options.seed),
+            core,
             requests,
             socket,
             waiter,
@@ -165,7 +183,7 @@ impl Server {
             // A fault must not look like silence: the channel closes and the program says so.
             let _ = catch_unwind(AssertUnwindSafe(|| driver.run()));
         })?;
-        Ok(Self { address, events, handle, shared, waker, thread: Some(thread) })
+        Ok(Self { address, events, handle, shared, waker, thread: Some(thread), recorder })
     }
 
     /// The address that the server is bound to, with the port in use.
@@ -208,6 +226,8 @@ impl Server {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+        // After the last tick, so that nothing is missing from the files.
+        drop(self.recorder.take());
     }
 }
 
@@ -215,6 +235,15 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Gives `core` a recorder with a thread of its own.
+fn start_recorder(core: &mut Core, options: RecorderOptions) -> Result<Recorder, StartError> {
+    let directory = options.directory.clone();
+    check_recording_directory(&directory)?;
+    let (tap, scribe) = recorder(options, core.frame(), core.slots());
+    core.set_recorder(tap, directory);
+    Ok(Recorder::start(scribe)?)
 }
 
 fn bind(options: &Options) -> Result<Socket, StartError> {

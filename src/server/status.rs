@@ -8,6 +8,8 @@ use super::config::ServerProfile;
 use crate::protocol::{ChannelInfo, PacketLayout, RegistrationResult};
 use crate::units::{BufferSize, ChannelId};
 
+pub use crate::session::RegistrationStatus;
+
 /// Everything that an admin may know, at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
@@ -40,24 +42,6 @@ pub struct DirectoryStatus {
     pub address: String,
     /// How far it is.
     pub registration: RegistrationStatus,
-}
-
-/// How far the registration with a directory is (docs/PROTOCOL.md §7).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RegistrationStatus {
-    /// Private, or not yet tried.
-    #[default]
-    NotRegistered,
-    /// The directory's name has no address.
-    BadAddress,
-    /// Asked, no answer yet.
-    Requested,
-    /// Asked five times without an answer.
-    TimedOut,
-    /// The answer made no sense.
-    UnknownResponse,
-    /// The directory has answered.
-    Answered(RegistrationResult),
 }
 
 /// Recording, as an admin sees it.

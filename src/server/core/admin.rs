@@ -7,7 +7,7 @@ use crate::server::command::{BanTarget, Command, CommandError};
 use crate::server::config::{ServerProfile, clamped_welcome};
 use crate::server::connless::feature;
 use crate::server::event::{Event, LeaveReason};
-use crate::server::status::{Counters, DirectoryStatus, DropReason, RecorderStatus, Status};
+use crate::server::status::{Counters, DirectoryStatus, DropReason, Status};
 use crate::units::{ChannelId, FrameSize, MAX_CHAT_INPUT_UNITS, MAX_CHAT_UNITS, Time};
 
 impl Core {
@@ -29,7 +29,7 @@ impl Core {
             Command::Whisper { to, text } => self.whisper(now, to, text)?,
             Command::Kick(id) => self.kick(now, id, LeaveReason::Kicked)?,
             Command::Ban { whom, duration } => self.ban(now, whom, duration)?,
-            Command::Record(_) => return Err(CommandError::NoRecorder),
+            Command::Record(command) => self.record(now, command)?,
         }
         self.collect_messages(now);
         Ok(())
@@ -54,7 +54,7 @@ impl Core {
             welcome: self.config.welcome.clone().unwrap_or_default(),
             directory: DirectoryStatus::default(),
             listed_servers: None,
-            recorder: RecorderStatus::default(),
+            recorder: self.recorder_status(),
             clients: self.roster.iter().map(|channel| channel.status(now)).collect(),
             bans: self.doorman.bans(now),
             counters: self.all_counters(),
@@ -80,11 +80,6 @@ impl Core {
             | when(told.rpc, feature::RPC)
     }
 
-    /// What clients are told about recording.
-    pub(super) fn recorder_state(&self) -> RecorderState {
-        RecorderState::NotInitialised
-    }
-
     fn all_counters(&self) -> Counters {
         let mut counters = self.counters.clone();
         for channel in self.roster.iter() {
@@ -98,7 +93,7 @@ impl Core {
     }
 
     /// Says `text` to everyone as it is, cut to what clients accept.
-    fn broadcast(&mut self, now: Time, text: String) {
+    pub(super) fn broadcast(&mut self, now: Time, text: String) {
         let line = cut_to_utf16(&text, MAX_CHAT_UNITS).to_owned();
         let message = Message::ChatText(line.clone());
         for channel in self.listed_mut() {

@@ -18,6 +18,8 @@ pub mod pace;
 pub mod part;
 pub mod pcap;
 pub mod player;
+#[cfg(target_os = "linux")]
+pub mod probe;
 pub mod signal;
 pub mod sim;
 #[cfg(target_os = "linux")]
