@@ -6,6 +6,7 @@
 mod codec;
 mod denormal;
 mod jitter_buffer;
+mod limiter;
 mod meter;
 mod mix;
 mod playout;
@@ -14,7 +15,11 @@ mod resampler;
 pub use codec::{CodecError, Decoder, Encoder, check_custom_modes};
 pub use denormal::FlushDenormals;
 pub use jitter_buffer::{BufferStats, CounterUnwrapper, JitterBuffer, Slot};
+pub use limiter::Limiter;
 pub use meter::{PeakMeter, level_0_to_9};
-pub use mix::{FadeIn, StereoGain, convert_layout, mix_into};
+pub use mix::{
+    FadeIn, MAX_PAN_DELAY_SAMPLES, PanDelay, StereoGain, convert_layout, mix_delayed_into, mix_into,
+    mix_ramped_into,
+};
 pub use playout::{Played, Playout};
 pub use resampler::{Resampler, ResamplerError, SampleFifo};

@@ -7,12 +7,13 @@ mod pin;
 mod priority;
 mod resolve;
 mod socket;
+mod srv;
 mod waiter;
 
 pub use batch::{ReceiveBatch, SendBatch};
-pub use clock::clock_now;
+pub use clock::{clock_now, thread_cpu_micros};
 pub use pin::pin_this_library;
 pub use priority::raise_thread_priority;
-pub use resolve::resolve;
+pub use resolve::{resolve, resolve_server};
 pub use socket::{BindOptions, DEFAULT_TOS, Socket};
 pub use waiter::{Waiter, Waker};

@@ -11,13 +11,18 @@ mod command;
 mod config;
 mod connless;
 mod core;
+mod directories;
+mod directory_file;
+mod doorman;
 mod driver;
 mod event;
 mod greeting;
 mod handle;
+mod lookup;
 mod mixer;
 mod outbox;
 mod reachable;
+mod recorder;
 mod roster;
 mod status;
 mod stream;
@@ -28,10 +33,15 @@ pub use self::core::Core;
 pub use chat::WallTime;
 pub use command::{BanTarget, Command, CommandError, MAX_BAN, MAX_BANS, RecordCommand};
 pub use config::{Config, DirectoryChoice, LiveConfig, OwnDirectory, ServerProfile, ToldFeatures};
+pub use directories::{DirectoryKind, OwnAddress};
 pub use driver::{Options, Server, ServerStats, StartError};
 pub use event::{Event, LeaveReason};
 pub use handle::Handle;
 pub use reachable::reachable_addresses;
+pub use recorder::{
+    DEFAULT_MIN_FREE_BYTES, DirectoryError, Recorder, RecorderOptions, RecorderReport, RecordingFormat,
+    Scribe, Tap, check_recording_directory, recorder,
+};
 pub use status::{
     ClientStatus, Counters, DirectoryStatus, DropReason, LATENESS_BOUNDS_MICROS, RecorderStatus,
     RegistrationStatus, Status, StreamCounters, TrafficCounters,

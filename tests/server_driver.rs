@@ -72,6 +72,7 @@ fn it_ticks_only_while_somebody_is_there() {
     let ann = join(server.local_addr());
     hear(&ann, 20);
     assert!(server.stats().ticks >= 20);
+    assert!(matches!(server.events().recv_timeout(PATIENCE), Ok(Event::Connected { clients: 1, .. })));
     assert!(
         matches!(server.events().recv_timeout(PATIENCE), Ok(Event::Joined { name, .. }) if name == "Ann")
     );

@@ -78,11 +78,28 @@ fn packet(peer: &mut Peer, noise: &mut u32) -> Vec<u8> {
     packet
 }
 
+/// A listener moves the knobs of somebody.
+fn turn(core: &mut Core, peer: &Peer, tick: usize) {
+    let channel = ChannelId((tick / 16 % 64) as u8);
+    for (counter, message) in [
+        Message::ChannelGain { channel, gain: (tick * 977) as u16 },
+        Message::ChannelPan { channel, pan: (tick * 613) as u16 },
+    ]
+    .iter()
+    .enumerate()
+    {
+        let (mut body, mut datagram) = (Vec::new(), Vec::new());
+        message.write_body(&mut body);
+        write_frame(message.id(), (tick + counter) as u8, &body, &mut datagram);
+        core.handle_datagram(Time::ZERO, peer.address, &datagram);
+    }
+}
+
 /// Three seconds of a session; only what the rule is about is watched.
-fn play(frame: FrameSize) -> (u64, usize) {
+fn play(frame: FrameSize, delay_pan: bool) -> (u64, usize) {
     let layouts = every_layout();
-    let config = Config { max_clients: layouts.len(), frame, ..Config::default() };
-    let mut core = Core::new(config, 3);
+    let config = Config { max_clients: layouts.len(), frame, delay_pan, ..Config::default() };
+    let mut core = Core::new(Time::ZERO, config, 3);
     let mut peers: Vec<Peer> =
         layouts.iter().enumerate().map(|(index, layout)| join(&mut core, index, *layout)).collect();
     core.drain_transmits(|_, _| {});
@@ -110,6 +127,10 @@ fn play(frame: FrameSize) -> (u64, usize) {
         if tick % 500 == 400 {
             peers[tick % 64].sent_samples += 24_000;
         }
+        if tick % 16 == 0 {
+            turn(&mut core, &peers[tick / 3 % 64], tick);
+            core.drain_transmits(|_, _| {});
+        }
         guard::watch(|| core.tick(now));
         ticks += 1;
         guard::watch(|| core.drain_transmits(|_, packet| sent += packet.len()));
@@ -126,8 +147,8 @@ fn play(frame: FrameSize) -> (u64, usize) {
 fn ticks_and_audio_keep_the_realtime_rule() {
     let thread = std::thread::Builder::new().name("tick".to_owned()).spawn(|| {
         guard::arm().unwrap();
-        for frame in [FrameSize::Samples128, FrameSize::Samples64] {
-            let (ticks, sent) = play(frame);
+        for (frame, delay_pan) in [(FrameSize::Samples128, true), (FrameSize::Samples64, false)] {
+            let (ticks, sent) = play(frame, delay_pan);
             assert_eq!(Duration::from_nanos(ticks * frame.nanos()).as_secs_f32().round(), 3.0);
             assert!(sent > 1_000_000, "sound has come back: {sent} bytes");
         }
@@ -142,7 +163,7 @@ fn ticks_and_audio_keep_the_realtime_rule() {
 fn the_guard_sees_what_the_rule_forbids() {
     let thread = std::thread::Builder::new().spawn(|| {
         guard::arm().unwrap();
-        let mut core = Core::new(Config::default(), 3);
+        let mut core = Core::new(Time::ZERO, Config::default(), 3);
         // A join allocates, and may.
         guard::watch(|| core.handle_datagram(Time::ZERO, SocketAddr::from(([10, 0, 0, 1], 1)), b"x"));
         guard::report()

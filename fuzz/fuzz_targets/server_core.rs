@@ -19,7 +19,7 @@ fuzz_target!(|data: &[u8]| {
     let Some(seed) = script.byte() else { return };
     let frame = if seed & 1 == 0 { FrameSize::Samples128 } else { FrameSize::Samples64 };
     let config = Config { max_clients: 3, frame, welcome: Some("<b>Hi</b>".into()), ..Config::default() };
-    let mut core = Core::new(config, u64::from(seed));
+    let mut core = Core::new(Time::ZERO, config, u64::from(seed));
     let mut waiting = Unacknowledged::new();
     while step(&mut core, &mut script, &mut waiting).is_some() {
         core.handle_timeout(script.now);

@@ -15,8 +15,9 @@ use super::shared::Shared;
 use super::{ConnectionState, Snapshot};
 use crate::net::{
     BindOptions, ReceiveBatch, SendBatch, Socket, Waiter, Waker, clock_now, pin_this_library,
-    raise_thread_priority, resolve,
+    raise_thread_priority, resolve_server,
 };
+use crate::protocol::{Host, ServerAddress};
 use crate::units::Time;
 
 /// Longest that leaving a session may hold up the end of the plugin.
@@ -159,7 +160,7 @@ impl Line {
 }
 
 /// Asks the system for `host` on a thread of its own; `false` when too many are already asking.
-fn look_up(request: u64, host: String, port: u16, answers: Sender<Answer>, waker: Waker) -> bool {
+fn look_up(request: u64, host: String, port: Option<u16>, answers: Sender<Answer>, waker: Waker) -> bool {
     if LOOKUPS.fetch_add(1, Ordering::Relaxed) >= MAX_LOOKUPS {
         LOOKUPS.fetch_sub(1, Ordering::Relaxed);
         return false;
@@ -167,7 +168,8 @@ fn look_up(request: u64, host: String, port: u16, answers: Sender<Answer>, waker
     // The system gives no way to interrupt a look-up, so this thread may outlive the plugin.
     pin_this_library();
     let thread = std::thread::Builder::new().name("jamulet-resolve".to_owned()).spawn(move || {
-        let addresses = catch_unwind(|| resolve(&host, port).ok()).unwrap_or(None);
+        let address = ServerAddress { host: Host::Name(host), port };
+        let addresses = catch_unwind(|| resolve_server(&address).ok()).unwrap_or(None);
         LOOKUPS.fetch_sub(1, Ordering::Relaxed);
         let _ = answers.send((request, addresses));
         waker.wake();

@@ -16,8 +16,7 @@ use super::stream::{DownlinkFrame, Stream, UplinkFrame};
 use crate::protocol::{ChannelInfo, Host, PacketLayout, ServerAddress, cut_to_utf16};
 use crate::session::{ClientConfig, ClientEvent, EndReason};
 use crate::units::{
-    BufferSize, ChannelId, DEFAULT_PORT, FrameSize, MAX_CITY_UNITS, MAX_NAME_UNITS, StreamFormat, Time,
-    WIRE_RATE_HZ,
+    BufferSize, ChannelId, FrameSize, MAX_CITY_UNITS, MAX_NAME_UNITS, StreamFormat, Time, WIRE_RATE_HZ,
 };
 
 /// Figures in the snapshot are brought up to date this often while a session is up.
@@ -52,8 +51,8 @@ pub enum Effect {
         request: u64,
         /// The name.
         host: String,
-        /// The port to put into the addresses.
-        port: u16,
+        /// The port to put into the addresses; `None` lets the name's service record decide, if it has one.
+        port: Option<u16>,
     },
 }
 
@@ -283,7 +282,7 @@ impl Pump {
             Ok(server) => server,
             Err(error) => return self.fail(Failure::BadAddress(format!("{error}"))),
         };
-        let port = server.port.unwrap_or(DEFAULT_PORT);
+        let port = server.port_or_default();
         match server.host {
             Host::V4(ip) => self.start(now, vec![SocketAddr::from((ip, port))]),
             Host::V6(ip) => self.start(now, vec![SocketAddr::from((ip, port))]),
@@ -291,7 +290,7 @@ impl Pump {
                 self.requests += 1;
                 self.phase = Phase::Resolving { request: self.requests, host: host.clone() };
                 self.picture.state = ConnectionState::Resolving;
-                self.effects.push(Effect::Resolve { request: self.requests, host, port });
+                self.effects.push(Effect::Resolve { request: self.requests, host, port: server.port });
             }
         }
     }

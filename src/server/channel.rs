@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 
 use crate::audio::{FadeIn, PeakMeter};
 use crate::protocol::{
-    ChannelInfo, ClientEntry, Frame, JitterBufferSize, Message, ParseError, TransportProperties,
+    ChannelInfo, ClientEntry, Frame, JitterBufferSize, Message, ParseError, RecorderState,
+    TransportProperties,
 };
 use crate::session::Connection;
-use crate::units::{BufferSize, CONNECTION_TIMEOUT, ChannelId, FrameSize, Time, WIRE_RATE_HZ, gain_to_db};
+use crate::units::{
+    BufferSize, CONNECTION_TIMEOUT, ChannelId, Coding, FrameSize, Layout, Time, WIRE_RATE_HZ, gain_to_db,
+};
 
-use super::config::Config;
-use super::greeting::Greeting;
+use super::greeting::{Greeting, GreetingWords};
 use super::mixer::{Mixer, Source};
 use super::status::{ClientStatus, StreamCounters, TrafficCounters};
 use super::stream::Stream;
@@ -55,6 +57,10 @@ pub(super) struct Channel {
     fade: FadeIn,
     meter: PeakMeter,
     tick: FrameSize,
+    accepts_raw: bool,
+    /// Frames of streams before the present one.
+    past_frames: StreamCounters,
+    traffic: TrafficCounters,
     first_counter: u8,
 }
 
@@ -64,11 +70,12 @@ impl Channel {
         now: Time,
         id: ChannelId,
         address: SocketAddr,
-        config: &Config,
+        words: &GreetingWords<'_>,
+        tick: FrameSize,
         first_counter: u8,
     ) -> Self {
         let mut connection = Connection::new(now);
-        let greeting = Greeting::begin(now, id, config, &mut connection);
+        let greeting = Greeting::begin(now, id, words, &mut connection);
         Self {
             id,
             address,
@@ -83,7 +90,10 @@ impl Channel {
             stream: None,
             fade: FadeIn::new(FrameSize::Samples128, 1),
             meter: PeakMeter::new(f64::from(WIRE_RATE_HZ)),
-            tick: config.frame,
+            tick,
+            accepts_raw: words.raw_audio,
+            past_frames: StreamCounters::default(),
+            traffic: TrafficCounters::default(),
             first_counter,
         }
     }
@@ -119,27 +129,47 @@ impl Channel {
             address: self.address,
             connected: now.since(self.joined),
             info: self.info.clone(),
-            version: None,
             layout: stream.map(Stream::layout),
             buffer_size: self.buffer_size,
             buffer_frames: stream.map_or(0, Stream::buffer_frames),
-            round_trip: None,
+            round_trip: self.connection.round_trip(),
             level: self.meter.level(),
             level_db: gain_to_db(self.meter.peak()),
-            stream: StreamCounters::default(),
-            traffic: TrafficCounters::default(),
+            stream: self.counters(),
+            traffic: self.traffic,
         }
     }
 
-    /// Takes a datagram that is no message. Realtime-safe.
-    pub(super) fn handle_audio(&mut self, now: Time, packet: &[u8]) {
+    /// What became of its frames since it came.
+    pub(super) fn counters(&self) -> StreamCounters {
+        let mut counters = self.past_frames;
+        if let Some(stream) = &self.stream {
+            counters.add(stream.counters());
+        }
+        counters
+    }
+
+    /// Counts a datagram that has come from it.
+    pub(super) fn count_in(&mut self, bytes: usize) {
+        self.traffic.count_in(bytes);
+    }
+
+    /// Tells it whether it is being recorded.
+    pub(super) fn set_recorder_state(&mut self, now: Time, state: RecorderState) {
+        match &mut self.greeting {
+            Some(greeting) => greeting.set_recorder_state(state),
+            None => self.connection.send(now, &Message::RecorderState(state)),
+        }
+    }
+
+    /// Takes a datagram that is no message; `false` when its size is wrong. Realtime-safe.
+    pub(super) fn handle_audio(&mut self, now: Time, packet: &[u8]) -> bool {
         self.heard = now;
-        if let Some(stream) = &mut self.stream
-            && stream.receive(now, packet)
-            && self.info.is_some()
-        {
+        let is_sound = self.stream.as_mut().is_some_and(|stream| stream.receive(now, packet));
+        if is_sound && self.info.is_some() {
             self.fade.advance();
         }
+        is_sound
     }
 
     /// Takes a connected message.
@@ -159,7 +189,7 @@ impl Channel {
             Message::SplitSupported => {
                 self.connection.set_may_split(true);
                 if let Some(greeting) = self.greeting.take() {
-                    greeting.finish_split(now, &mut self.connection);
+                    greeting.finish(now, &mut self.connection);
                 }
             }
             // The rest is a server's to say, or obsolete: acknowledged, and that is all.
@@ -206,7 +236,9 @@ impl Channel {
     /// The next message datagram for the client.
     pub(super) fn poll_transmit(&mut self, now: Time) -> Option<Vec<u8>> {
         self.finish_greeting(now);
-        self.connection.poll_transmit()
+        let datagram = self.connection.poll_transmit()?;
+        self.traffic.count_out(datagram.len());
+        Some(datagram)
     }
 
     /// Somebody new sits in `channel`.
@@ -214,20 +246,28 @@ impl Channel {
         self.view.reset(channel);
     }
 
-    /// Puts a tick of the client's sound into `source`. Realtime-safe.
-    pub(super) fn pull(&mut self, source: &mut Source) {
-        let Some(stream) = &mut self.stream else { return source.silence() };
+    /// Puts a tick of the client's sound into `source`. What is worth recording of it comes back: what a client
+    /// plays that has told who it is. Realtime-safe.
+    pub(super) fn pull<'a>(&mut self, source: &'a mut Source) -> Option<(Layout, &'a [f32])> {
+        let Some(stream) = &mut self.stream else {
+            source.silence();
+            return None;
+        };
         let layout = stream.channels();
         let sound = source.fill(layout, self.fade.gain(), self.tick.samples(), |out| stream.pull(out));
         self.meter.update(sound, layout.channels());
+        self.info.is_some().then_some((layout, sound))
     }
 
     /// Takes a tick of the client's personal mix from `mixer` and hands packets that are full to `send`.
     /// Nothing goes to a client that has not yet told who it is and what it understands. Realtime-safe.
-    pub(super) fn push(&mut self, mixer: &mut Mixer, send: impl FnMut(&[u8])) {
+    pub(super) fn push(&mut self, mixer: &mut Mixer, mut send: impl FnMut(&[u8])) {
         if let (Some(stream), Some(_)) = (&mut self.stream, &self.info) {
             let mix = mixer.mix_for(self.id.index(), &self.view, stream.channels(), self.fade.gain());
-            stream.push(mix, send);
+            stream.push(mix, |packet| {
+                self.traffic.count_out(packet.len());
+                send(packet);
+            });
         }
     }
 
@@ -246,9 +286,11 @@ impl Channel {
             // Acknowledged, and nothing changes: as in stock servers.
             Err(_) => return,
         };
-        if self.stream.as_ref().is_some_and(|stream| stream.layout() == layout) {
+        let is_known = self.stream.as_ref().is_some_and(|stream| stream.layout() == layout);
+        if is_known || (layout.format.coding == Coding::Raw && !self.accepts_raw) {
             return;
         }
+        self.past_frames = self.counters();
         if !self.fade.is_done() {
             self.fade = FadeIn::new(layout.format.frame, layout.block_factor);
         }
@@ -268,8 +310,10 @@ impl Channel {
     }
 
     fn finish_greeting(&mut self, now: Time) {
-        if self.greeting.as_mut().is_some_and(|greeting| greeting.finish_if_late(now, &mut self.connection)) {
-            self.greeting = None;
+        let is_late = |greeting: &mut Greeting| greeting.cut_if_late(now, &self.connection);
+        if let Some(greeting) = self.greeting.take_if(is_late) {
+            self.connection.give_up_splitting();
+            greeting.finish(now, &mut self.connection);
         }
     }
 }

@@ -19,9 +19,17 @@ const MIN_COST_BYTES: usize = 64;
 /// Bits of 1019. Source: docs/PROTOCOL.md §4.
 pub(super) mod feature {
     pub(in crate::server) const FAST_UPDATE: u32 = 1 << 0;
+    pub(in crate::server) const MULTITHREADING: u32 = 1 << 1;
+    pub(in crate::server) const RECORDER: u32 = 1 << 2;
+    pub(in crate::server) const RECORDING: u32 = 1 << 3;
+    pub(in crate::server) const DELAY_PAN: u32 = 1 << 4;
     pub(in crate::server) const IPV6: u32 = 1 << 5;
     pub(in crate::server) const RAW_AUDIO: u32 = 1 << 6;
+    pub(in crate::server) const DISCONNECT_ON_QUIT: u32 = 1 << 7;
     pub(in crate::server) const WELCOME_MESSAGE: u32 = 1 << 8;
+    pub(in crate::server) const LOGGING: u32 = 1 << 9;
+    pub(in crate::server) const LICENCE: u32 = 1 << 10;
+    pub(in crate::server) const RPC: u32 = 1 << 12;
 }
 
 /// Limits what long answers cost the network and their (perhaps unwilling) receivers.

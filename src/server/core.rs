@@ -9,21 +9,26 @@ use std::time::Duration;
 
 use crate::audio::FlushDenormals;
 use crate::protocol::{
-    ConnlessMessage, Datagram, Frame, Message, classify, cut_to_utf16, is_connless, utf16_len,
+    ConnlessMessage, Datagram, FRAME_OVERHEAD_BYTES, Frame, Message, classify, is_connless,
 };
-use crate::units::{ChannelId, FrameSize, MAX_CHAT_INPUT_UNITS, MAX_CHAT_UNITS, Time};
+use crate::units::{ChannelId, FrameSize, Time};
 
 use super::channel::{Channel, Request};
 use super::chat::{WallTime, chat_line};
-use super::command::{Command, CommandError};
-use super::config::{Config, ServerProfile, clamped_welcome};
-use super::connless::{AnswerBudget, feature};
+use super::config::Config;
+use super::connless::AnswerBudget;
+use super::doorman::{Doorman, Verdict};
 use super::event::{Event, LeaveReason};
-use super::greeting::{VERSION_TEXT, our_os};
+use super::greeting::{GreetingWords, VERSION_TEXT, our_os};
 use super::mixer::Mixer;
 use super::outbox::Outbox;
 use super::roster::Roster;
-use super::status::{Counters, DirectoryStatus, RecorderStatus, Status};
+use super::status::{Counters, DropReason};
+
+mod admin;
+mod recording;
+
+use recording::Recording;
 
 /// Levels go to everyone this often. Source: docs/PROTOCOL.md §4.
 const LEVEL_INTERVAL: Duration = Duration::from_millis(269);
@@ -36,30 +41,35 @@ pub struct Core {
     roster: Roster,
     mixer: Mixer,
     outbox: Outbox,
+    doorman: Doorman,
+    recording: Option<Recording>,
     events: VecDeque<Event>,
     budget: AnswerBudget,
     wall_time: WallTime,
     /// While somebody is there.
     levels_due: Option<Time>,
-    /// When the first datagram or request came, to tell how long the server runs.
     started: Time,
+    /// What is counted here; the rest is collected when somebody asks.
     counters: Counters,
     random: u64,
 }
 
 impl Core {
-    /// An empty server. Everything random comes from `seed`. Values of `config` beyond their limits are clamped.
-    pub fn new(config: Config, seed: u64) -> Self {
+    /// An empty server that starts now. Everything random comes from `seed`. Values of `config` beyond their
+    /// limits are clamped.
+    pub fn new(now: Time, config: Config, seed: u64) -> Self {
         let config = config.clamped();
         Self {
             roster: Roster::new(config.max_clients),
-            mixer: Mixer::new(config.max_clients, config.frame.samples()),
+            mixer: Mixer::new(config.max_clients, config.frame.samples(), config.delay_pan),
             outbox: Outbox::new(),
+            doorman: Doorman::default(),
+            recording: None,
             events: VecDeque::new(),
-            budget: AnswerBudget::new(Time::ZERO),
+            budget: AnswerBudget::new(now),
             wall_time: WallTime::default(),
             levels_due: None,
-            started: Time::ZERO,
+            started: now,
             counters: Counters::default(),
             random: seed,
             config,
@@ -69,6 +79,11 @@ impl Core {
     /// Samples per tick.
     pub fn frame(&self) -> FrameSize {
         self.config.frame
+    }
+
+    /// Slots, taken or not.
+    pub fn slots(&self) -> usize {
+        self.config.max_clients
     }
 
     /// Taken slots, those of clients that are still being greeted included.
@@ -86,48 +101,17 @@ impl Core {
         self.wall_time = time;
     }
 
-    /// Carries out what an admin asks for.
-    ///
-    /// # Errors
-    /// When it makes no sense now; nothing has changed then.
-    pub fn execute(&mut self, now: Time, command: Command) -> Result<(), CommandError> {
-        match command {
-            Command::Reload(live) => self.config.apply(*live),
-            Command::SetName(name) => {
-                let profile = ServerProfile { name, ..self.config.profile.clone() };
-                self.config.profile = profile.clamped();
-            }
-            Command::SetWelcome(welcome) => self.config.welcome = welcome.and_then(clamped_welcome),
-            Command::Broadcast(text) => self.broadcast(now, text),
-            Command::Whisper { to, text } => self.whisper(now, to, text)?,
-            Command::Kick(id) => self.kick(now, id)?,
-            _ => {}
-        }
-        self.collect_messages(now);
-        Ok(())
-    }
-
-    /// Everything that an admin may know.
-    pub fn status(&self, now: Time) -> Status {
-        Status {
-            uptime: now.since(self.started),
-            max_clients: self.config.max_clients,
-            profile: self.config.profile.clone(),
-            welcome: self.config.welcome.clone().unwrap_or_default(),
-            directory: DirectoryStatus::default(),
-            listed_servers: None,
-            recorder: RecorderStatus::default(),
-            clients: self.roster.iter().map(|channel| channel.status(now)).collect(),
-            bans: Vec::new(),
-            counters: self.counters.clone(),
-        }
-    }
-
     /// Takes a datagram from anyone, of any content. Realtime-safe for audio of clients; joining and messages
     /// may allocate.
     pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
+        self.counters.traffic.count_in(datagram.len());
         if datagram.is_empty() {
             return;
+        }
+        match self.doorman.verdict(now, from) {
+            Verdict::Pass => {}
+            Verdict::SayFarewell => return self.say_farewell(from, datagram),
+            Verdict::Drop => return self.count_drop(DropReason::Banned),
         }
         match classify(datagram) {
             Datagram::Audio(packet) => self.handle_audio(now, from, packet),
@@ -139,13 +123,23 @@ impl Core {
     /// Mixes one tick: [`Self::frame`] samples from and to everyone. Realtime-safe.
     pub fn tick(&mut self, _now: Time) {
         let _flush = FlushDenormals::new();
+        let tick = self.counters.ticks;
+        let mut tap = self.recording.as_mut().map(Recording::tap);
         for channel in self.roster.iter_mut() {
-            channel.pull(self.mixer.source(channel.id().index()));
+            let id = channel.id();
+            let sound = channel.pull(self.mixer.source(id.index()));
+            if let (Some(tap), Some((layout, samples))) = (&mut tap, sound) {
+                tap.write(tick, id, layout, samples);
+            }
+        }
+        if let Some(tap) = tap {
+            tap.end_tick(tick);
         }
         for channel in self.roster.iter_mut() {
             let address = channel.address();
             channel.push(&mut self.mixer, |packet| self.outbox.push_audio(address, packet));
         }
+        self.counters.ticks += 1;
     }
 
     /// Does what is due: resends, timeouts, level lists.
@@ -164,12 +158,16 @@ impl Core {
             let next = due + LEVEL_INTERVAL;
             self.levels_due = Some(if next > now { next } else { now + LEVEL_INTERVAL });
         }
+        if self.recorder_look_due().is_some_and(|due| due <= now) {
+            self.follow_recorder(now);
+        }
         self.collect_messages(now);
     }
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.roster.iter().map(Channel::poll_timeout).chain(self.levels_due).min()
+        let channels = self.roster.iter().map(Channel::poll_timeout);
+        channels.chain(self.levels_due).chain(self.recorder_look_due()).min()
     }
 
     /// Hands every datagram that is to be sent to `send`, oldest first.
@@ -184,14 +182,20 @@ impl Core {
 
     fn handle_audio(&mut self, now: Time, from: SocketAddr, packet: &[u8]) {
         match self.roster.at_mut(from) {
-            Some(channel) => channel.handle_audio(now, packet),
+            Some(channel) => {
+                channel.count_in(packet.len());
+                if !channel.handle_audio(now, packet) {
+                    self.count_drop(DropReason::WrongSize);
+                }
+            }
             None => self.join(now, from),
         }
     }
 
     fn handle_message(&mut self, now: Time, from: SocketAddr, frame: &Frame<'_>) {
-        let Some(channel) = self.roster.at_mut(from) else { return };
+        let Some(channel) = self.roster.at_mut(from) else { return self.count_drop(DropReason::Stranger) };
         let id = channel.id();
+        channel.count_in(frame.body.len() + FRAME_OVERHEAD_BYTES);
         if let Some(request) = channel.handle_frame(now, frame) {
             self.fulfil(now, id, request);
         }
@@ -199,7 +203,9 @@ impl Core {
     }
 
     fn handle_connless(&mut self, now: Time, from: SocketAddr, frame: &Frame<'_>) {
-        let Ok(question) = ConnlessMessage::parse(frame.id, frame.body) else { return };
+        let Ok(question) = ConnlessMessage::parse(frame.id, frame.body) else {
+            return self.count_drop(DropReason::Malformed);
+        };
         let answer = match question {
             ConnlessMessage::Ping { .. } => question,
             ConnlessMessage::PingWithClients { time_ms, .. } => {
@@ -228,34 +234,38 @@ impl Core {
         let datagram = answer.to_datagram();
         if !is_long || self.budget.allows(now, from, datagram.len()) {
             self.outbox.push(from, &datagram);
+        } else {
+            self.count_drop(DropReason::AnswerLimit);
         }
-    }
-
-    fn features(&self) -> u32 {
-        let when = |condition, bit| if condition { bit } else { 0 };
-        feature::RAW_AUDIO
-            | when(self.config.frame == FrameSize::Samples64, feature::FAST_UPDATE)
-            | when(self.config.told.ipv6, feature::IPV6)
-            | when(self.config.welcome.is_some(), feature::WELCOME_MESSAGE)
     }
 
     fn join(&mut self, now: Time, from: SocketAddr) {
         let Some(id) = self.roster.free_slot() else {
             self.outbox.push(from, &ConnlessMessage::ServerFull.to_datagram());
-            return;
+            return self.count_drop(DropReason::ServerFull);
         };
         let first_counter = self.next_random() as u8;
         for channel in self.roster.iter_mut() {
             channel.reset_view_of(id);
         }
-        self.roster.insert(Channel::new(now, id, from, &self.config, first_counter));
+        let greeting = GreetingWords { recorder: self.recorder_state(), ..GreetingWords::of(&self.config) };
+        self.roster.insert(Channel::new(now, id, from, &greeting, self.config.frame, first_counter));
         self.levels_due.get_or_insert(now + LEVEL_INTERVAL);
+        if let Some(recording) = &mut self.recording {
+            recording.tap().join(self.counters.ticks, id, from, "");
+            recording.look_by(now);
+        }
+        self.report(Event::Connected { channel: id, address: from, clients: self.clients() });
         self.collect_messages(now);
     }
 
     fn leave(&mut self, now: Time, id: ChannelId, reason: LeaveReason) {
         let Some(channel) = self.roster.remove(id) else { return };
-        self.mixer.source(id.index()).silence();
+        self.counters.frames.add(channel.counters());
+        self.mixer.vacate(id.index());
+        if let Some(recording) = &mut self.recording {
+            recording.tap().leave(self.counters.ticks, id);
+        }
         let name = channel.info().map(|info| info.name.clone());
         let was_listed = name.is_some();
         self.report(Event::Left { channel: id, address: channel.address(), name, reason });
@@ -277,7 +287,10 @@ impl Core {
                 self.report_join(id);
                 self.send_list_to_everyone(now);
             }
-            Request::ShareInfo => self.send_list_to_everyone(now),
+            Request::ShareInfo => {
+                self.report_new_name(id);
+                self.send_list_to_everyone(now);
+            }
             Request::TellList => {
                 let list = Message::ClientList(self.entries());
                 if let Some(channel) = self.roster.get_mut(id) {
@@ -296,9 +309,18 @@ impl Core {
     fn say(&mut self, now: Time, id: ChannelId, text: &str) {
         let Some(channel) = self.roster.get_mut(id) else { return };
         let name = channel.info().map_or("", |info| &info.name);
-        let line = Message::ChatText(chat_line(self.wall_time, id, name, text));
+        let line = chat_line(self.wall_time, id, name, text);
+        let message = Message::ChatText(line.clone());
         for channel in self.listed_mut() {
-            channel.send(now, &line);
+            channel.send(now, &message);
+        }
+        self.report(Event::Chat { channel: Some(id), line });
+    }
+
+    /// Tells a client that was sent away, and did not hear it, once more.
+    fn say_farewell(&mut self, to: SocketAddr, datagram: &[u8]) {
+        if matches!(classify(datagram), Datagram::Audio(_)) {
+            self.outbox.push(to, &ConnlessMessage::Disconnection.to_datagram());
         }
     }
 
@@ -306,31 +328,6 @@ impl Core {
     /// metered or told anything beyond the greeting.
     fn listed_mut(&mut self) -> impl Iterator<Item = &mut Channel> {
         self.roster.iter_mut().filter(|channel| channel.info().is_some())
-    }
-
-    /// Says `text` to everyone as it is.
-    fn broadcast(&mut self, now: Time, text: String) {
-        let line = Message::ChatText(cut_to_utf16(&text, MAX_CHAT_UNITS).to_owned());
-        for channel in self.listed_mut() {
-            channel.send(now, &line);
-        }
-        self.report(Event::Chat { channel: None, line: text });
-    }
-
-    fn whisper(&mut self, now: Time, to: ChannelId, text: String) -> Result<(), CommandError> {
-        if text.is_empty() || utf16_len(&text) > MAX_CHAT_INPUT_UNITS {
-            return Err(CommandError::BadText);
-        }
-        let channel = self.roster.get_mut(to).ok_or(CommandError::NoSuchClient(to.0))?;
-        channel.send(now, &Message::ChatText(text));
-        Ok(())
-    }
-
-    fn kick(&mut self, now: Time, id: ChannelId) -> Result<(), CommandError> {
-        let channel = self.roster.get_mut(id).ok_or(CommandError::NoSuchClient(id.0))?;
-        self.outbox.push(channel.address(), &ConnlessMessage::Disconnection.to_datagram());
-        self.leave(now, id, LeaveReason::Kicked);
-        Ok(())
     }
 
     fn entries(&self) -> Vec<crate::protocol::ClientEntry> {
@@ -367,7 +364,19 @@ impl Core {
         let Some(channel) = self.roster.get_mut(id) else { return };
         let name = channel.info().map(|info| info.name.clone()).unwrap_or_default();
         let event = Event::Joined { channel: id, address: channel.address(), name };
+        self.tell_recorder_the_name(id);
         self.report(event);
+    }
+
+    fn report_new_name(&mut self, id: ChannelId) {
+        let Some(channel) = self.roster.get_mut(id) else { return };
+        let name = channel.info().map(|info| info.name.clone()).unwrap_or_default();
+        self.tell_recorder_the_name(id);
+        self.report(Event::Renamed { channel: id, name });
+    }
+
+    fn count_drop(&mut self, reason: DropReason) {
+        self.counters.dropped[reason as usize] += 1;
     }
 
     fn report(&mut self, event: Event) {

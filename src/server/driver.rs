@@ -12,14 +12,17 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 
 use crate::net::{
     BindOptions, DEFAULT_TOS, ReceiveBatch, SendBatch, Socket, Waiter, Waker, clock_now,
-    raise_thread_priority,
+    raise_thread_priority, thread_cpu_micros,
 };
 use crate::units::{DEFAULT_PORT, FrameSize, MAX_DATAGRAM_BYTES, Time, WIRE_RATE_HZ};
 
+use super::command::{Command, RecordCommand};
 use super::config::Config;
 use super::core::Core;
 use super::event::Event;
 use super::handle::{Handle, Request};
+use super::recorder::{DirectoryError, Recorder, RecorderOptions, check_recording_directory, recorder};
+use super::status::{Counters, LATENESS_BOUNDS_MICROS};
 use super::wall_time::local_now;
 
 /// Datagrams taken from the system at once.
@@ -49,6 +52,10 @@ pub struct Options {
     pub ipv6: bool,
     /// IP type of service / traffic class of what is sent.
     pub tos: u8,
+    /// What is recorded, and where; `None` for a server that cannot record.
+    pub recorder: Option<RecorderOptions>,
+    /// Recording is on from the start.
+    pub record_at_start: bool,
     /// What the server does.
     pub config: Config,
     /// Seed of everything random.
@@ -63,6 +70,8 @@ impl Default for Options {
             bind_ip6: None,
             ipv6: true,
             tos: DEFAULT_TOS,
+            recorder: None,
+            record_at_start: true,
             config: Config::default(),
             seed: 0,
         }
@@ -94,6 +103,9 @@ pub enum StartError {
         /// The address.
         address: String,
     },
+    /// The recordings' folder.
+    #[error(transparent)]
+    Recordings(#[from] DirectoryError),
     /// Anything else.
     #[error("The network cannot be used: {0}.")]
     System(#[from] io::Error),
@@ -129,6 +141,7 @@ pub struct Server {
     shared: Arc<Shared>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
+    recorder: Option<Recorder>,
 }
 
 impl Server {
@@ -147,8 +160,14 @@ impl Server {
         let (handle, requests) = Handle::new(waker.clone());
         let mut config = options.config;
         config.told.ipv6 = address.is_ipv6();
+        let mut core = Core::new(clock_now(), config, options.seed);
+        let recorder = options.recorder.map(|recorder| start_recorder(&mut core, recorder)).transpose()?;
+        if recorder.is_some() && options.record_at_start {
+            // It has just been given a recorder.
+            let _ = core.execute(clock_now(), Command::Record(RecordCommand::Start));
+        }
         let mut driver = Driver {
-            core: Core::new(config, options.seed),
+            core,
             requests,
             socket,
             waiter,
@@ -157,13 +176,14 @@ impl Server {
             events: event_sender,
             shared: Arc::clone(&shared),
             schedule: None,
+            punctuality: Punctuality::default(),
             wall_time_due: Time::ZERO,
         };
         let thread = std::thread::Builder::new().name("jamulet-tick".to_owned()).spawn(move || {
             // A fault must not look like silence: the channel closes and the program says so.
             let _ = catch_unwind(AssertUnwindSafe(|| driver.run()));
         })?;
-        Ok(Self { address, events, handle, shared, waker, thread: Some(thread) })
+        Ok(Self { address, events, handle, shared, waker, thread: Some(thread), recorder })
     }
 
     /// The address that the server is bound to, with the port in use.
@@ -194,7 +214,8 @@ impl Server {
 
     /// Stops the server and waits until its thread has ended and its port is free.
     ///
-    /// Clients are not sent away: they reconnect by themselves if the server comes back within 30 s.
+    /// Clients are sent away only if the configuration says so; else they reconnect by themselves when the
+    /// server comes back within 30 s.
     pub fn stop(mut self) {
         self.end();
     }
@@ -205,6 +226,8 @@ impl Server {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+        // After the last tick, so that nothing is missing from the files.
+        drop(self.recorder.take());
     }
 }
 
@@ -212,6 +235,15 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Gives `core` a recorder with a thread of its own.
+fn start_recorder(core: &mut Core, options: RecorderOptions) -> Result<Recorder, StartError> {
+    let directory = options.directory.clone();
+    check_recording_directory(&directory)?;
+    let (tap, scribe) = recorder(options, core.frame(), core.slots());
+    core.set_recorder(tap, directory);
+    Ok(Recorder::start(scribe)?)
 }
 
 fn bind(options: &Options) -> Result<Socket, StartError> {
@@ -249,6 +281,7 @@ struct Driver {
     shared: Arc<Shared>,
     /// Runs while somebody is connected.
     schedule: Option<Schedule>,
+    punctuality: Punctuality,
     wall_time_due: Time,
 }
 
@@ -264,6 +297,8 @@ impl Driver {
             self.flush();
             self.wait();
         }
+        self.core.stop(clock_now());
+        self.flush();
         let _ = self.waiter.unwatch(&self.socket);
     }
 
@@ -294,7 +329,11 @@ impl Driver {
                     let _ = answer.try_send(self.core.execute(now, command));
                 }
                 Request::Status(answer) => {
-                    let _ = answer.try_send(Box::new(self.core.status(now)));
+                    let mut status = self.core.status(now);
+                    self.punctuality.report(&mut status.counters);
+                    status.counters.refused = self.shared.refused.load(Ordering::Relaxed);
+                    status.counters.cpu_micros = thread_cpu_micros();
+                    let _ = answer.try_send(Box::new(status));
                 }
             }
         }
@@ -322,10 +361,12 @@ impl Driver {
         let Some(schedule) = &mut self.schedule else { return };
         let now = clock_now();
         if schedule.skip_if_hopeless(now) {
+            self.punctuality.resynchronised += 1;
             self.shared.resynchronised.fetch_add(1, Ordering::Relaxed);
         }
         let mut count: u64 = 0;
         while schedule.deadline() <= now {
+            self.punctuality.count(now.since(schedule.deadline()));
             self.core.tick(now);
             schedule.advance();
             count += 1;
@@ -333,7 +374,9 @@ impl Driver {
             flush(&mut self.core, &self.socket, &mut self.sending, &self.shared);
         }
         self.shared.ticks.fetch_add(count, Ordering::Relaxed);
-        self.shared.late_ticks.fetch_add(count.saturating_sub(1), Ordering::Relaxed);
+        let made_up = count.saturating_sub(1);
+        self.punctuality.late_ticks += made_up;
+        self.shared.late_ticks.fetch_add(made_up, Ordering::Relaxed);
     }
 
     fn flush(&mut self) {
@@ -376,6 +419,31 @@ fn flush(core: &mut Core, socket: &Socket, sending: &mut SendBatch, shared: &Sha
 
 const _: () = assert!(SEND_BYTES >= MAX_DATAGRAM_BYTES);
 
+/// How punctual ticks are.
+#[derive(Default)]
+struct Punctuality {
+    late_ticks: u64,
+    resynchronised: u64,
+    /// As [`Counters::lateness`].
+    lateness: [u64; LATENESS_BOUNDS_MICROS.len() + 1],
+    sum_micros: u64,
+}
+
+impl Punctuality {
+    fn count(&mut self, lateness: Duration) {
+        let micros = u64::try_from(lateness.as_micros()).unwrap_or(u64::MAX);
+        self.lateness[LATENESS_BOUNDS_MICROS.partition_point(|bound| *bound < micros)] += 1;
+        self.sum_micros = self.sum_micros.saturating_add(micros);
+    }
+
+    fn report(&self, counters: &mut Counters) {
+        counters.late_ticks = self.late_ticks;
+        counters.resynchronised = self.resynchronised;
+        counters.lateness = self.lateness;
+        counters.lateness_sum_micros = self.sum_micros;
+    }
+}
+
 /// Absolute deadlines of ticks. A tick is no whole number of microseconds, so deadlines are computed
 /// from the count: they never drift.
 struct Schedule {
@@ -411,6 +479,18 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lateness_is_counted_at_the_first_bound_that_holds_it() {
+        let mut punctuality = Punctuality::default();
+        for micros in [0, 50, 51, 50_000, 50_001] {
+            punctuality.count(Duration::from_micros(micros));
+        }
+        let mut counters = Counters::default();
+        punctuality.report(&mut counters);
+        assert_eq!(counters.lateness, [2, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
+        assert_eq!(counters.lateness_sum_micros, 100_102);
+    }
 
     #[test]
     fn deadlines_do_not_drift() {

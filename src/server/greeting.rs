@@ -14,16 +14,43 @@ use super::config::Config;
 pub(super) const VERSION_TEXT: &str =
     concat!("4.0.0-jamulet", env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"));
 
-/// Longest text, in bytes, whose message leaves in one piece without asking. A longer welcome is cut to it
-/// for clients that cannot split: whole, it could be a datagram of 5 kB, which few paths carry.
+/// Longest text, in bytes, whose message leaves in one piece without asking.
 const MAX_SHORT_TEXT_BYTES: usize = MAX_PART_BYTES - 2;
+/// To this a longer welcome is cut for clients that cannot split, in bytes. Whole, it could be a datagram of
+/// 5 kB, which few paths carry; with frame and length this makes one of 1200 bytes, which all do.
+const MAX_UNSPLIT_TEXT_BYTES: usize = 1200 - 9 - 2;
 /// How long a long welcome waits, after everything before it has been acknowledged, for the client to say
 /// that it understands split messages.
 const SPLIT_PATIENCE: Duration = Duration::from_secs(1);
 
+/// The only licence that the protocol knows. Source: docs/PROTOCOL.md §2.
+const CREATIVE_COMMONS: u8 = 1;
+
+/// What a greeting says.
+pub(super) struct GreetingWords<'a> {
+    pub(super) raw_audio: bool,
+    pub(super) welcome: Option<&'a str>,
+    pub(super) licence: bool,
+    pub(super) recorder: RecorderState,
+}
+
+impl<'a> GreetingWords<'a> {
+    /// As `config` wants it, for a server without recorder.
+    pub(super) fn of(config: &'a Config) -> Self {
+        Self {
+            raw_audio: config.raw_audio,
+            welcome: config.welcome.as_deref(),
+            licence: config.licence,
+            recorder: RecorderState::NotInitialised,
+        }
+    }
+}
+
 /// The end of a greeting, held back because of a long welcome.
 pub(super) struct Greeting {
     welcome: String,
+    licence: bool,
+    recorder: RecorderState,
     /// Everything before the welcome had been acknowledged then.
     asked: Option<Time>,
 }
@@ -34,12 +61,14 @@ impl Greeting {
     pub(super) fn begin(
         now: Time,
         channel: ChannelId,
-        config: &Config,
+        words: &GreetingWords<'_>,
         connection: &mut Connection,
     ) -> Option<Self> {
+        connection.send(now, &Message::ClientId(channel));
+        if words.raw_audio {
+            connection.send(now, &Message::RawAudioSupported);
+        }
         let questions = [
-            Message::ClientId(channel),
-            Message::RawAudioSupported,
             Message::ClientList(Vec::new()),
             Message::RequestSplitSupport,
             Message::RequestTransportProperties,
@@ -49,46 +78,54 @@ impl Greeting {
         for message in &questions {
             connection.send(now, message);
         }
-        let welcome = config.welcome.as_deref().map(welcome_line);
-        if let Some(welcome) = welcome.clone().filter(|welcome| welcome.len() > MAX_SHORT_TEXT_BYTES) {
-            return Some(Self { welcome, asked: None });
+        let rest = Self {
+            welcome: words.welcome.map(welcome_line).unwrap_or_default(),
+            licence: words.licence,
+            recorder: words.recorder,
+            asked: None,
+        };
+        if rest.welcome.len() > MAX_SHORT_TEXT_BYTES {
+            return Some(rest);
         }
-        finish(now, welcome, connection);
+        rest.finish(now, connection);
         None
     }
 
-    /// Tells the rest whole: the client understands split messages.
-    pub(super) fn finish_split(self, now: Time, connection: &mut Connection) {
-        finish(now, Some(self.welcome), connection);
+    /// What is to be said about recording has changed meanwhile.
+    pub(super) fn set_recorder_state(&mut self, state: RecorderState) {
+        self.recorder = state;
     }
 
-    /// Tells the rest, cut, once the client has been silent about splitting for long enough. Tells whether
-    /// it is done.
-    pub(super) fn finish_if_late(&mut self, now: Time, connection: &mut Connection) -> bool {
+    /// Cuts the welcome once the client has been silent about splitting for long enough. Tells whether it
+    /// has: then it is time to [`Self::finish`].
+    pub(super) fn cut_if_late(&mut self, now: Time, connection: &Connection) -> bool {
         if self.asked.is_none() && connection.is_idle() {
             self.asked = Some(now);
         }
         let is_late = self.poll_timeout().is_some_and(|due| due <= now);
         if is_late {
-            let end = self.welcome.floor_char_boundary(MAX_SHORT_TEXT_BYTES);
+            let end = self.welcome.floor_char_boundary(MAX_UNSPLIT_TEXT_BYTES);
             self.welcome.truncate(end);
-            finish(now, Some(std::mem::take(&mut self.welcome)), connection);
         }
         is_late
     }
 
-    /// When to call [`Self::finish_if_late`].
+    /// When to call [`Self::cut_if_late`].
     pub(super) fn poll_timeout(&self) -> Option<Time> {
         self.asked.map(|asked| asked + SPLIT_PATIENCE)
     }
-}
 
-fn finish(now: Time, welcome: Option<String>, connection: &mut Connection) {
-    if let Some(welcome) = welcome {
-        connection.send(now, &Message::ChatText(welcome));
+    /// Tells the rest.
+    pub(super) fn finish(self, now: Time, connection: &mut Connection) {
+        if !self.welcome.is_empty() {
+            connection.send(now, &Message::ChatText(self.welcome));
+        }
+        if self.licence {
+            connection.send(now, &Message::LicenceRequired(CREATIVE_COMMONS));
+        }
+        connection.send(now, &Message::VersionAndOs { os: our_os(), version: VERSION_TEXT.to_owned() });
+        connection.send(now, &Message::RecorderState(self.recorder));
     }
-    connection.send(now, &Message::VersionAndOs { os: our_os(), version: VERSION_TEXT.to_owned() });
-    connection.send(now, &Message::RecorderState(RecorderState::NotInitialised));
 }
 
 /// The system that this server runs on, as the protocol names it.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 
-use super::command::{Command, CommandError};
+use super::command::{Command, CommandError, RecordCommand};
+use super::recorder::check_recording_directory;
 use super::status::Status;
 use crate::net::Waker;
 
@@ -40,6 +41,11 @@ impl Handle {
     /// # Errors
     /// When it was refused, or the server has stopped.
     pub fn execute(&self, command: Command) -> Result<(), CommandError> {
+        // Here, because a slow disk must not hold up the tick.
+        if let Command::Record(RecordCommand::SetDirectory(directory)) = &command {
+            check_recording_directory(directory)
+                .map_err(|error| CommandError::BadRecordingDirectory(error.to_string()))?;
+        }
         let (sender, receiver) = bounded(1);
         self.ask(Request::Command(command, sender))?;
         receiver.recv_timeout(PATIENCE).unwrap_or(Err(CommandError::Gone))

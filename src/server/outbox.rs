@@ -16,17 +16,35 @@ const MAX_WAITING_BYTES: usize = 4 << 20;
 pub(super) struct Outbox {
     bytes: Vec<u8>,
     queued: Vec<(SocketAddr, Range<usize>)>,
+    sent: Sent,
+}
+
+/// What went through an outbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// Datagrams accepted.
+    pub(super) packets: u64,
+    /// Their bytes.
+    pub(super) bytes: u64,
+    /// Datagrams lost because too many waited.
+    pub(super) dropped: u64,
 }
 
 impl Outbox {
     pub(super) fn new() -> Self {
-        Self { bytes: Vec::with_capacity(READY_BYTES), queued: Vec::with_capacity(2 * AUDIO_PACKETS) }
+        Self {
+            bytes: Vec::with_capacity(READY_BYTES),
+            queued: Vec::with_capacity(2 * AUDIO_PACKETS),
+            sent: Sent::default(),
+        }
     }
 
     /// Adds a message datagram; may allocate. Beyond [`MAX_WAITING_BYTES`] it is lost.
     pub(super) fn push(&mut self, to: SocketAddr, datagram: &[u8]) {
         if self.bytes.len() + datagram.len() <= MAX_WAITING_BYTES {
             self.append(to, datagram);
+        } else {
+            self.sent.dropped += 1;
         }
     }
 
@@ -36,6 +54,8 @@ impl Outbox {
         let room = self.bytes.capacity().min(MAX_WAITING_BYTES).saturating_sub(self.bytes.len());
         if room >= packet.len() && self.queued.len() < self.queued.capacity() {
             self.append(to, packet);
+        } else {
+            self.sent.dropped += 1;
         }
     }
 
@@ -47,10 +67,17 @@ impl Outbox {
         self.bytes.clear();
     }
 
+    /// What went through since the start.
+    pub(super) fn sent(&self) -> Sent {
+        self.sent
+    }
+
     fn append(&mut self, to: SocketAddr, datagram: &[u8]) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(datagram);
         self.queued.push((to, start..self.bytes.len()));
+        self.sent.packets += 1;
+        self.sent.bytes += datagram.len() as u64;
     }
 }
 

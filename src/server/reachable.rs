@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
+use super::directories::OwnAddress;
+
 /// Addresses used only to ask the routing table which of ours leads outwards; nothing is ever sent to them.
 /// Both are reserved for documentation (RFC 5737, RFC 3849).
 const OUTSIDE: [IpAddr; 2] =
@@ -26,6 +28,17 @@ pub fn reachable_addresses(bound: SocketAddr) -> Vec<SocketAddr> {
         }
     }
     found
+}
+
+/// How a server bound to `bound` looks from its own network, for directories.
+pub(super) fn own_address(bound: SocketAddr) -> OwnAddress {
+    let towards_internet =
+        if bound.ip().is_unspecified() { address_towards(OUTSIDE[0]) } else { Some(bound.ip()) };
+    let ip = match towards_internet {
+        Some(IpAddr::V4(ip)) if !ip.is_unspecified() => Some(ip),
+        _ => None,
+    };
+    OwnAddress { ip, port: bound.port() }
 }
 
 /// Our own address on the way to `outside`. Connecting a UDP socket sends nothing.
@@ -56,5 +69,14 @@ mod tests {
     fn a_server_bound_to_one_address_has_only_that() {
         let bound = SocketAddr::from(([127, 0, 0, 1], 5));
         assert_eq!(reachable_addresses(bound), [bound]);
+        assert_eq!(own_address(bound), OwnAddress { ip: Some(Ipv4Addr::LOCALHOST), port: 5 });
+    }
+
+    #[test]
+    fn directories_are_told_an_ipv4_address_or_none() {
+        let anywhere = own_address(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 22124)));
+        assert_eq!(anywhere.port, 22124);
+        assert!(anywhere.ip.is_none_or(|ip| !ip.is_unspecified()));
+        assert_eq!(own_address(SocketAddr::from((Ipv6Addr::LOCALHOST, 5))).ip, None);
     }
 }

@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::config::ServerProfile;
-use crate::protocol::{ChannelInfo, Os, PacketLayout, RegistrationResult};
+use crate::protocol::{ChannelInfo, PacketLayout, RegistrationResult};
 use crate::units::{BufferSize, ChannelId};
+
+pub use crate::session::RegistrationStatus;
 
 /// Everything that an admin may know, at one moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,24 +44,6 @@ pub struct DirectoryStatus {
     pub registration: RegistrationStatus,
 }
 
-/// How far the registration with a directory is (docs/PROTOCOL.md §7).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RegistrationStatus {
-    /// Private, or not yet tried.
-    #[default]
-    NotRegistered,
-    /// The directory's name has no address.
-    BadAddress,
-    /// Asked, no answer yet.
-    Requested,
-    /// Asked five times without an answer.
-    TimedOut,
-    /// The answer made no sense.
-    UnknownResponse,
-    /// The directory has answered.
-    Answered(RegistrationResult),
-}
-
 /// Recording, as an admin sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecorderStatus {
@@ -88,8 +72,6 @@ pub struct ClientStatus {
     pub connected: Duration,
     /// Who it is; `None` until it has told.
     pub info: Option<ChannelInfo>,
-    /// Its version, if it has told.
-    pub version: Option<(Os, String)>,
     /// Codec, frame size and packing; `None` until it has told.
     pub layout: Option<PacketLayout>,
     /// What it wants for its jitter buffer here.
@@ -132,6 +114,30 @@ pub struct TrafficCounters {
     pub packets_out: u64,
     /// Their bytes, without headers.
     pub bytes_out: u64,
+}
+
+impl TrafficCounters {
+    /// Counts a datagram received.
+    pub(super) fn count_in(&mut self, bytes: usize) {
+        self.packets_in += 1;
+        self.bytes_in += bytes as u64;
+    }
+
+    /// Counts a datagram sent.
+    pub(super) fn count_out(&mut self, bytes: usize) {
+        self.packets_out += 1;
+        self.bytes_out += bytes as u64;
+    }
+}
+
+impl StreamCounters {
+    /// Adds another stream's.
+    pub fn add(&mut self, more: Self) {
+        self.received += more.received;
+        self.late += more.late;
+        self.lost += more.lost;
+        self.concealed += more.concealed;
+    }
 }
 
 /// Counters since the start. They only grow.

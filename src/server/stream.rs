@@ -8,6 +8,8 @@ use crate::audio::{CodecError, CounterUnwrapper, Encoder, Played, Playout};
 use crate::protocol::PacketLayout;
 use crate::units::{BufferSize, FrameSize, Layout, MAX_AUDIO_PACKET_BYTES, MAX_FRAME_SAMPLES, Time};
 
+use super::status::StreamCounters;
+
 /// Samples of one frame of any layout.
 const MAX_FRAME_VALUES: usize = 2 * MAX_FRAME_SAMPLES;
 
@@ -27,6 +29,7 @@ struct Uplink {
     used: usize,
     was_playing: bool,
     is_audible: bool,
+    received: u64,
 }
 
 /// Where frames get their sequence numbers from.
@@ -75,7 +78,15 @@ impl Stream {
         let values = format.frame.samples() * format.layout.channels();
         Ok(Self {
             layout,
-            uplink: Uplink { playout, numbering, frame, used: values, was_playing: false, is_audible: false },
+            uplink: Uplink {
+                playout,
+                numbering,
+                frame,
+                used: values,
+                was_playing: false,
+                is_audible: false,
+                received: 0,
+            },
             downlink: Downlink {
                 encoder: Encoder::new(format)?,
                 frame,
@@ -107,6 +118,7 @@ impl Stream {
         let Some(frames) = self.layout.frames(packet) else { return false };
         for (frame, counter) in frames {
             let sequence = self.uplink.numbering.number(now, counter);
+            self.uplink.received += 1;
             self.uplink.playout.put(sequence, frame);
         }
         true
@@ -159,6 +171,17 @@ impl Stream {
     /// The client's choice for its jitter buffer here.
     pub(super) fn set_buffer_size(&mut self, size: BufferSize) {
         self.uplink.playout.set_size(size);
+    }
+
+    /// What became of the client's frames.
+    pub(super) fn counters(&self) -> StreamCounters {
+        let stats = self.uplink.playout.stats();
+        StreamCounters {
+            received: self.uplink.received,
+            late: stats.late,
+            lost: stats.lost,
+            concealed: stats.concealed,
+        }
     }
 
     /// Size in use of the jitter buffer, in frames.

@@ -32,12 +32,15 @@ const MAX_PENDING_ACKS: usize = 64;
 #[derive(Debug)]
 pub struct Connection {
     may_split: bool,
+    /// Long messages go whole without waiting for an answer about splitting.
+    is_split_overdue: bool,
     next_counter: u8,
     queue: VecDeque<Message>,
     /// Since when the head of the queue has been waiting for [`Self::set_may_split`].
     unsplit_since: Option<Time>,
     in_flight: Option<InFlight>,
     acknowledged: Option<Message>,
+    round_trip: Option<Duration>,
     dropped: u64,
     pending_acks: VecDeque<(u16, u8)>,
     repeats: Repeats,
@@ -55,6 +58,8 @@ struct InFlight {
     /// Whether the datagram waits to be polled.
     is_due: bool,
     resend_at: Time,
+    /// When it left, while it has left only once: an acknowledgement of one sent again could be for either.
+    launched: Option<Time>,
     /// Bodies of the parts that follow.
     further_parts: VecDeque<Vec<u8>>,
 }
@@ -64,11 +69,13 @@ impl Connection {
     pub fn new(_now: Time) -> Self {
         Self {
             may_split: false,
+            is_split_overdue: false,
             next_counter: 0,
             queue: VecDeque::new(),
             unsplit_since: None,
             in_flight: None,
             acknowledged: None,
+            round_trip: None,
             dropped: 0,
             pending_acks: VecDeque::new(),
             repeats: Repeats::default(),
@@ -99,6 +106,11 @@ impl Connection {
         self.may_split = may_split;
     }
 
+    /// The peer has had its time to say that it understands split messages: long ones wait no longer.
+    pub fn give_up_splitting(&mut self) {
+        self.is_split_overdue = true;
+    }
+
     /// Takes a frame from the peer and acknowledges it. Returns the message that it completes:
     /// nothing for acknowledgements, repeats, single parts, unknown ids and malformed bodies.
     pub fn handle_frame(&mut self, now: Time, frame: &Frame<'_>) -> Option<Message> {
@@ -127,6 +139,7 @@ impl Connection {
             && now >= in_flight.resend_at
         {
             in_flight.is_due = true;
+            in_flight.launched = None;
             in_flight.resend_at = now + RESEND_INTERVAL;
         }
         self.start_next(now);
@@ -169,6 +182,11 @@ impl Connection {
         self.acknowledged.take()
     }
 
+    /// Time from the last message (or part) that left only once to its acknowledgement.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
+    }
+
     /// Messages dropped: chat lines beyond [`MAX_QUEUED_CHATS`], and what is too long for the wire.
     pub fn dropped(&self) -> u64 {
         self.dropped
@@ -199,6 +217,7 @@ impl Connection {
         let Ok(id) = parse_ack(ack.body) else { return };
         let is_ours = |in_flight: &mut InFlight| (in_flight.id, in_flight.counter) == (id, ack.counter);
         let Some(mut done) = self.in_flight.take_if(is_ours) else { return };
+        self.round_trip = done.launched.map(|launched| now.since(launched)).or(self.round_trip);
         match done.further_parts.pop_front() {
             Some(part) => self.launch(now, done.message, SPLIT_ID, &part, done.further_parts),
             None => {
@@ -216,7 +235,7 @@ impl Connection {
             let mut body = Vec::new();
             message.write_body(&mut body);
             let is_long = body.len() > MAX_PART_BYTES;
-            if is_long && !self.may_split {
+            if is_long && !self.may_split && !self.is_split_overdue {
                 let since = *self.unsplit_since.get_or_insert(now);
                 if now < since + SPLIT_PATIENCE {
                     return;
@@ -256,8 +275,17 @@ impl Connection {
         let mut datagram = Vec::new();
         write_frame(id, counter, body, &mut datagram);
         let resend_at = now + RESEND_INTERVAL;
-        self.in_flight =
-            Some(InFlight { message, id, counter, datagram, is_due: true, resend_at, further_parts });
+        let launched = Some(now);
+        self.in_flight = Some(InFlight {
+            message,
+            id,
+            counter,
+            datagram,
+            is_due: true,
+            resend_at,
+            launched,
+            further_parts,
+        });
     }
 }
 

@@ -151,8 +151,8 @@ proptest! {
     fn anything_may_arrive(steps in prop::collection::vec(step(), 0..200), is_fast: bool) {
         let frame = if is_fast { FrameSize::Samples64 } else { FrameSize::Samples128 };
         let config = Config { max_clients: 4, frame, welcome: Some("w".repeat(700)), ..Config::default() };
-        let said = play(&mut Core::new(config.clone(), 7), &steps);
-        prop_assert_eq!(&said, &play(&mut Core::new(config, 7), &steps));
+        let said = play(&mut Core::new(Time::ZERO, config.clone(), 7), &steps);
+        prop_assert_eq!(&said, &play(&mut Core::new(Time::ZERO, config, 7), &steps));
         let (sent, received) = steps.iter().fold((0, 0), |(sent, received), step| match step {
             Step::Datagram { bytes, .. } => (sent + 1, received + bytes.len()),
             _ => (sent, received),

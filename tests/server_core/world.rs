@@ -136,7 +136,7 @@ impl World {
     pub(crate) fn new(config: Config) -> Self {
         Self {
             now: Time::ZERO,
-            core: Core::new(config, 1),
+            core: Core::new(Time::ZERO, config, 1),
             peers: Vec::new(),
             events: Vec::new(),
             strays: Vec::new(),

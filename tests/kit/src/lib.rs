@@ -17,6 +17,8 @@ pub mod netem;
 pub mod pace;
 pub mod part;
 pub mod player;
+#[cfg(target_os = "linux")]
+pub mod probe;
 pub mod signal;
 pub mod sim;
 #[cfg(target_os = "linux")]

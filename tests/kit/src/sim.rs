@@ -168,7 +168,7 @@ impl Jam {
         let tick_nanos = config.frame.samples() as u64 * 1_000_000_000 / u64::from(WIRE_RATE_HZ);
         Self {
             now: Time::ZERO,
-            server: Core::new(config, seed),
+            server: Core::new(Time::ZERO, config, seed),
             musicians: Vec::new(),
             tap: None,
             tick_nanos,

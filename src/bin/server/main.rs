@@ -1,0 +1,187 @@
+//! `jamulet-server`: hosts a Jamulus session.
+//!
+//! What the user typed (`arguments`, `config_file`) becomes what the program needs (`effective`); then this file
+//! starts the server, tells the log what happens, and obeys signals.
+
+mod arguments;
+mod config_file;
+mod effective;
+mod log;
+mod signals;
+mod systemd;
+mod values;
+mod welcome;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow, bail};
+use clap::ArgMatches;
+use crossbeam::channel::select;
+use jamulet::server::{Command, RecordCommand, Server, reachable_addresses};
+
+use self::effective::Plan;
+use self::log::{Level, Log, Record};
+use self::signals::Signal;
+use self::systemd::ServiceManager;
+
+/// Options that SIGHUP changes in a running server; the others need a restart.
+const LIVE: [&str; 9] = [
+    "welcomemessage",
+    "licence",
+    "discononquit",
+    "directoryaddress",
+    "serverinfo",
+    "listfilter",
+    "log",
+    "logformat",
+    "maskaddresses",
+];
+
+fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let result = match words.split_first() {
+        Some((word, rest)) if word == "config" => print_config(rest),
+        _ => run(&words),
+    };
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    match error.downcast_ref::<clap::Error>() {
+        // Help and version.
+        Some(asked) => asked.exit(),
+        None => eprintln!("{error:#}"),
+    }
+    ExitCode::FAILURE
+}
+
+/// All options: those typed, and those of the file that they name.
+struct Configuration {
+    matches: ArgMatches,
+    plan: Plan,
+}
+
+impl Configuration {
+    fn read(words: &[OsString]) -> anyhow::Result<Self> {
+        let (typed, _) = arguments::parse(words).map_err(complain)?;
+        let mut all = typed.config.as_deref().map(config_file::read).transpose()?.unwrap_or_default();
+        all.extend_from_slice(words);
+        let (arguments, matches) = arguments::parse(&all).map_err(complain)?;
+        Ok(Self { matches, plan: effective::plan(&arguments)? })
+    }
+}
+
+/// Mistakes become a sentence; help and version stay what they are.
+fn complain(error: clap::Error) -> anyhow::Error {
+    if error.use_stderr() { anyhow!(arguments::sentence(&error)) } else { error.into() }
+}
+
+fn print_config(words: &[OsString]) -> anyhow::Result<()> {
+    let file = config_file::print(&Configuration::read(words)?.matches)?;
+    std::io::stdout().lock().write_all(file.as_bytes()).context("The configuration cannot be printed")
+}
+
+fn run(words: &[OsString]) -> anyhow::Result<()> {
+    let Configuration { matches, plan } = Configuration::read(words)?;
+    let signals =
+        signals::wait_for_signals().context("The system does not let this program react to Ctrl-C")?;
+    let log = Log::start(&plan.log)?;
+    let max_clients = plan.options.config.max_clients;
+    let server = Server::start(plan.options)?;
+    let service_manager = ServiceManager::ready(server.handle())?;
+    for note in plan.notes {
+        log.warn("note", note);
+    }
+    greet(&log, server.local_addr(), max_clients, log::is_for_people(plan.log.format));
+    loop {
+        select! {
+            recv(server.events()) -> event => match event {
+                Ok(event) => log.event(&event),
+                Err(_) => {
+                    log.finish();
+                    bail!("The server stopped because of a fault in it. Please start it again, and report this.")
+                }
+            },
+            recv(signals.other) -> signal => match signal {
+                Ok(Signal::Reload) => service_manager.reloading(|| reload(words, &matches, &server, &log)),
+                Ok(Signal::NewRecording) => execute(&server, &log, Command::Record(RecordCommand::Restart)),
+                Ok(Signal::ToggleRecording) => execute(&server, &log, Command::Record(RecordCommand::Toggle)),
+                Err(_) => break,
+            },
+            recv(signals.stop) -> _ => break,
+        }
+    }
+    service_manager.stopping();
+    server.stop();
+    log.write(Record::told(Level::Info, "stopped", "Stopped."));
+    log.finish();
+    Ok(())
+}
+
+/// Takes over what has changed in the files; on a mistake in them everything stays as it is.
+fn reload(words: &[OsString], matches: &ArgMatches, server: &Server, log: &Log) {
+    let new = match Configuration::read(words) {
+        Ok(new) => new,
+        Err(error) => {
+            let sentence = format!("The configuration stays as it was: {error:#}");
+            return log.write(Record::told(Level::Error, "reload_failed", sentence));
+        }
+    };
+    if let Err(error) = log.reopen(&new.plan.log) {
+        log.write(Record::told(Level::Error, "log_failed", format!("{error:#}")));
+    }
+    for note in new.plan.notes {
+        log.warn("note", note);
+    }
+    // Compared with the start, so that what waits for a restart is told again.
+    let changed = config_file::differences(matches, &new.matches);
+    for name in changed.iter().filter(|name| !LIVE.contains(&name.as_str())) {
+        log.warn(
+            "note",
+            format!("--{name} has changed, which takes effect when the server is started again."),
+        );
+    }
+    execute(server, log, Command::Reload(Box::new(new.plan.options.config.live())));
+    log.write(Record::told(Level::Info, "reloaded", "The configuration has been read again."));
+}
+
+fn execute(server: &Server, log: &Log, command: Command) {
+    if let Err(error) = server.handle().execute(command) {
+        log.write(Record::told(Level::Error, "refused", error.to_string()));
+    }
+}
+
+/// Tells that the server is ready, and where; to people also what to do.
+fn greet(log: &Log, bound: SocketAddr, max_clients: usize, for_people: bool) {
+    let port = bound.port();
+    let version = env!("CARGO_PKG_VERSION");
+    let mut sentence =
+        format!("Jamulet server {version} is ready for {max_clients} musicians on UDP port {port}.");
+    let addresses = reachable_addresses(bound);
+    if for_people {
+        sentence += &advice(bound, &addresses);
+    }
+    let mut ready = Record::new("ready", sentence)
+        .with("version", version)
+        .with("port", port)
+        .with("musicians", max_clients);
+    for address in addresses {
+        ready = ready.with("address", address);
+    }
+    log.write(ready);
+}
+
+fn advice(bound: SocketAddr, addresses: &[SocketAddr]) -> String {
+    let mut advice = String::from("\nMusicians connect to:\n");
+    for address in addresses {
+        let whom = if address.ip().is_loopback() { "from this computer" } else { "from your network" };
+        advice += &format!("  {address}  {whom}\n");
+    }
+    if !bound.ip().is_loopback() {
+        let port = bound.port();
+        advice += &format!(
+            "From the internet: your router's public address, with UDP port {port} forwarded to this computer.\n"
+        );
+    }
+    advice + "Press Ctrl-C to stop."
+}

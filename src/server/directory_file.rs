@@ -1,0 +1,129 @@
+//! The file that keeps a directory's list across restarts: read at the start, written by a thread of its own.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
+
+use super::directories::MAX_FILE_BYTES;
+
+/// Longest that the last writing may hold up the end of the server.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A directory's file. Dropping it waits until what it was given is written, if that takes no longer than
+/// half a second.
+pub(super) struct DirectoryFile {
+    /// `None` while dropping. Lists come at most every two seconds, and only the last one waiting is written.
+    texts: Option<Sender<String>>,
+    done: Receiver<()>,
+}
+
+impl DirectoryFile {
+    /// What is in the file, and a thread to write it. A file that does not exist yet is an empty one.
+    ///
+    /// # Errors
+    /// The system's, when there is a file that cannot be read, or the system has no thread left.
+    pub(super) fn open(path: &Path) -> io::Result<(Self, String)> {
+        let text = read(path)?;
+        let (texts, waiting) = unbounded();
+        let (finished, done) = bounded(0);
+        let path = path.to_owned();
+        std::thread::Builder::new().name("jamulet-dirfile".to_owned()).spawn(move || {
+            run(&path, &waiting);
+            // Dropping it tells that all is written.
+            drop(finished);
+        })?;
+        Ok((Self { texts: Some(texts), done }, text))
+    }
+
+    /// Has the file replaced by `text`. Never blocks.
+    pub(super) fn write(&self, text: String) {
+        if let Some(texts) = &self.texts {
+            // The thread ends after us.
+            let _ = texts.send(text);
+        }
+    }
+}
+
+impl Drop for DirectoryFile {
+    fn drop(&mut self) {
+        drop(self.texts.take());
+        // Disconnected when the thread has ended.
+        let _ = self.done.recv_timeout(PATIENCE);
+    }
+}
+
+fn run(path: &Path, texts: &Receiver<String>) {
+    while let Ok(text) = texts.recv() {
+        let newest = texts.try_iter().last().unwrap_or(text);
+        if let Err(error) = replace(path, &newest) {
+            eprintln!("The directory's list cannot be written to {}: {error}.", path.display());
+        }
+    }
+}
+
+/// At most [`MAX_FILE_BYTES`] of the file; what is no UTF-8 is passed over by the parser.
+fn read(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    match File::open(path) {
+        Ok(file) => file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(error),
+    };
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Whole or not at all: a new file takes the old one's place.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let new = beside(path);
+    let written = File::create(&new).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    let replaced = written.and_then(|()| fs::rename(&new, path));
+    if replaced.is_err() {
+        // What is left of it helps nobody.
+        let _ = fs::remove_file(&new);
+    }
+    replaced
+}
+
+/// The name of the file before it takes the place of `path`.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_last_is_read_at_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("directory.txt");
+        let (file, text) = DirectoryFile::open(&path).unwrap();
+        assert_eq!(text, "");
+        for number in 0..100 {
+            file.write(format!("{number}\n"));
+        }
+        drop(file);
+        let (_file, text) = DirectoryFile::open(&path).unwrap();
+        assert_eq!(text, "99\n");
+        let names: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["directory.txt"], "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_folder_in_its_place_is_an_error_and_a_huge_file_is_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(DirectoryFile::open(folder.path()).is_err());
+        let huge = folder.path().join("huge");
+        fs::write(&huge, vec![b'x'; 2 * MAX_FILE_BYTES as usize]).unwrap();
+        assert_eq!(read(&huge).unwrap().len() as u64, MAX_FILE_BYTES);
+    }
+}
