@@ -8,7 +8,6 @@
 mod console;
 #[cfg(unix)]
 mod console_folder;
-mod directory_type;
 mod door;
 mod guesses;
 mod http;

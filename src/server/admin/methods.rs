@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::directory_type;
 use super::jsonrpc::Failure;
 use super::stats::{Stats, registration_name};
 use crate::protocol::tables::country;
 use crate::protocol::utf16_len;
 use crate::server::command::{BanTarget, Command, CommandError, MAX_BAN, RecordCommand};
+use crate::server::config::DirectoryChoice;
+use crate::server::directories::DirectoryKind;
 use crate::server::greeting::VERSION_TEXT;
 use crate::server::status::{ClientStatus, Status};
 use crate::units::{BufferSize, ChannelId, MAX_CHAT_INPUT_UNITS};
@@ -139,14 +140,17 @@ fn recorder_status(desk: &mut Desk<'_>) -> Outcome {
 
 fn server_profile(status: &Status) -> Value {
     let directory = &status.directory.address;
-    let directory_type = directory_type::name(directory);
+    let kind = match directory.as_str() {
+        "" => DirectoryKind::None,
+        address => DirectoryKind::of(&DirectoryChoice::Address(address.to_owned())),
+    };
     json!({
         "name": status.profile.name,
         "city": status.profile.city,
         "countryId": status.profile.country,
         "welcomeMessage": status.welcome,
-        "directoryType": directory_type,
-        "directoryAddress": if directory_type == "custom" { directory } else { "" },
+        "directoryType": kind.name(),
+        "directoryAddress": if kind == DirectoryKind::Custom { directory } else { "" },
         "directory": directory,
         // Its name in 3.9.1.
         "directoryServer": directory,
@@ -155,10 +159,19 @@ fn server_profile(status: &Status) -> Value {
 }
 
 fn set_directory(params: &Params, desk: &mut Desk<'_>) -> Outcome {
-    let directory_type = text(params, "directoryType")?;
+    let kind = DirectoryKind::parse(text(params, "directoryType")?);
     let address = params.get("directoryAddress").map(|_| text(params, "directoryAddress")).transpose()?;
-    let choice = directory_type::choice(directory_type, address)
-        .ok_or_else(|| Failure::params("a custom directory needs a directoryAddress"))?;
+    let address = match kind {
+        DirectoryKind::Custom => address.map(str::trim).filter(|address| !address.is_empty()),
+        public => public.address(),
+    };
+    let choice = match (kind, address) {
+        (_, Some(address)) => DirectoryChoice::Address(address.to_owned()),
+        (DirectoryKind::Custom, None) => {
+            return Err(Failure::params("a custom directory needs a directoryAddress"));
+        }
+        (_, None) => DirectoryChoice::None,
+    };
     obey(desk, Command::SetDirectory(choice))
 }
 

@@ -100,8 +100,6 @@ pub struct ClientStats {
     pub instrument_name: String,
     /// Skill: 0 none, 1 beginner, 2 intermediate, 3 expert.
     pub skill_level_code: u8,
-    /// The version of its program; `null` until it has told.
-    pub version: Option<String>,
     /// `OPUS`, `OPUS64`, `RAW` or `RAW64`; `null` until it has told.
     pub codec: Option<String>,
     /// Channels, 1 or 2; 0 until it has told.
@@ -301,7 +299,6 @@ impl From<&ClientStatus> for ClientStats {
             country_name: country(info.country).map_or("", |country| country.name).to_owned(),
             instrument_name: instrument(info.instrument).to_owned(),
             skill_level_code: info.skill.0,
-            version: client.version.as_ref().map(|(_, version)| version.clone()),
             codec: client.layout.map(|layout| codec(layout).to_owned()),
             channels: format.map_or(0, |format| format.layout.channels()),
             frame_samples: format.map_or(0, |format| format.frame.samples()),
@@ -386,7 +383,7 @@ fn codec(layout: PacketLayout) -> &'static str {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::protocol::{ChannelInfo, Os, Skill};
+    use crate::protocol::{ChannelInfo, Skill};
     use crate::server::config::ServerProfile;
     use crate::units::{ChannelId, Layout, Quality, StreamFormat};
     use std::time::Duration;
@@ -406,7 +403,6 @@ pub(super) mod tests {
             address: "192.0.2.7:22134".parse().unwrap(),
             connected: Duration::from_millis(3_725_500),
             info: Some(info),
-            version: Some((Os::LINUX, "3.9.1".to_owned())),
             layout: Some(PacketLayout { format, block_factor: 1, counter: true }),
             buffer_size: BufferSize::Auto,
             buffer_frames: 4,
@@ -421,7 +417,6 @@ pub(super) mod tests {
             address: "[2001:db8::1]:5".parse().unwrap(),
             connected: Duration::ZERO,
             info: None,
-            version: None,
             layout: None,
             buffer_frames: 0,
             round_trip: None,
@@ -461,7 +456,7 @@ pub(super) mod tests {
             serde_json::json!({
                 "id": 0, "address": "192.0.2.7:22134", "connectedSeconds": 3725.5, "name": "Ann",
                 "city": "Leipzig", "countryName": "Germany", "instrumentName": "Electric Guitar",
-                "skillLevelCode": 3, "version": "3.9.1", "codec": "OPUS64", "channels": 2,
+                "skillLevelCode": 3, "codec": "OPUS64", "channels": 2,
                 "frameSamples": 64, "frameBytes": 35, "framesPerPacket": 1, "bufferFrames": 4,
                 "isBufferAuto": true, "roundTripMs": 17.4, "level": 6, "levelDbfs": -12.5,
                 "frames": { "received": 990, "late": 5, "lost": 10, "concealed": 15 },

@@ -173,9 +173,9 @@ mod tests {
             "Cellar: 2 of 10 musicians, running for 1 d 1 h, version {version}\n\
              Not listed in any directory. Recording begins when somebody plays.\n\
              \n\
-             #  Who           Since     Address           Codec               Buffer   Ping   Loss   Level\n\
-             0  Ann           10:57:54  192.0.2.7:22134   OPUS64 stereo 35 B  auto 4  17 ms  1.5 %  -12 dB\n\
-             7  (connecting)  12:00:00  [2001:db8::1]:5   –                        –      –      –  silent\n"
+             #  Who           Since     Address          Codec               Buffer   Ping   Loss   Level\n\
+             0  Ann           10:57:54  192.0.2.7:22134  OPUS64 stereo 35 B  auto 4  17 ms  1.5 %  -12 dB\n\
+             7  (connecting)  12:00:00  [2001:db8::1]:5  –                        –      –      –  silent\n"
         );
         assert_eq!(shown, expected);
     }
@@ -187,7 +187,7 @@ mod tests {
         stats.clients[1].name = Some(" \u{7} ".to_owned());
         let shown = render(&stats, &noon());
         assert!(shown.chars().all(|character| character == '\n' || !character.is_control()));
-        assert!(shown.contains("\n0  [2J弦     10:57"), "{shown}");
+        assert!(shown.contains("\n0  [2J弦      10:57"), "{shown}");
         assert!(shown.contains("\n7  (no name)  12:00"), "{shown}");
     }
 
