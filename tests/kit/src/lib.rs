@@ -16,6 +16,7 @@ pub mod musician;
 pub mod netem;
 pub mod pace;
 pub mod part;
+pub mod pcap;
 pub mod player;
 #[cfg(target_os = "linux")]
 pub mod probe;
