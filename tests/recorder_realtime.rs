@@ -37,13 +37,13 @@ fn the_tap_keeps_the_realtime_rule() {
     // The scribe works elsewhere, as in a server: its allocations are its own.
     let (more, turns) = std::sync::mpsc::channel::<()>();
     let (done, finished) = std::sync::mpsc::channel();
-    let scribe = std::thread::spawn(move || {
+    let scribe = std::thread::Builder::new().spawn(move || {
         for () in turns {
             scribe.work(jamulet::units::Time::ZERO, jiff::Timestamp::UNIX_EPOCH);
             done.send(()).unwrap();
         }
     });
-    let ticks = std::thread::spawn(move || {
+    let ticks = std::thread::Builder::new().spawn(move || {
         guard::arm().unwrap();
         join_everyone(&mut tap, 0);
         tap.start(0);
@@ -69,8 +69,8 @@ fn the_tap_keeps_the_realtime_rule() {
         assert!(lost > 10_000, "{lost}");
         guard::report()
     });
-    let report = ticks.join().unwrap();
-    scribe.join().unwrap();
+    let report = ticks.unwrap().join().unwrap();
+    scribe.unwrap().join().unwrap();
     assert!(report.is_clean() && report.wakeups == 0, "{report}");
     assert!(report.calls > 40_000, "{report}");
 }

@@ -136,10 +136,12 @@ impl Deck {
 
     /// Reasons of all stops reported so far.
     pub(crate) fn stops(&self) -> Vec<&str> {
-        let reason = |report| match report {
-            &RecorderReport::Stopped { ref reason } => Some(reason.as_str()),
-            _ => None,
-        };
+        fn reason(report: &RecorderReport) -> Option<&str> {
+            match report {
+                RecorderReport::Stopped { reason } => Some(reason),
+                _ => None,
+            }
+        }
         self.reports.iter().filter_map(reason).collect()
     }
 }

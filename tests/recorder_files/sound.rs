@@ -2,6 +2,7 @@
 
 use jamulet::server::{RecorderReport, RecordingFormat};
 use jamulet::units::{FrameSize, Layout};
+use jamulet_testkit::recording::check_flac;
 
 use crate::deck::{Deck, rounded};
 
@@ -37,6 +38,9 @@ fn every_format_holds_every_sample_in_its_place() {
                 assert_eq!(file.values, rounded(played, bits), "{name}");
             }
             assert_eq!(session.mixdown().samples(), 1410 * samples);
+            for name in session.files.keys().filter(|name| name.ends_with(".flac")) {
+                check_flac(&session.folder.join(name)).unwrap();
+            }
         }
     }
 }

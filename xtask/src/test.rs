@@ -41,7 +41,7 @@ const SUITES: &[Suite] = &[
     Suite { name: "lint", prefixes: &[], needs: &[], more: &[] },
     Suite { name: "unit", prefixes: &[], needs: &[], more: &[] },
     Suite { name: "sim", prefixes: &["sim_", "session_sim"], needs: &[], more: &[] },
-    Suite { name: "recorder", prefixes: &["recorder_"], needs: &[], more: &[] },
+    Suite { name: "recorder", prefixes: &["recorder_"], needs: &[setup::FLAC], more: &[] },
     Suite { name: "hosts", prefixes: &["hosts_", "plugin_"], needs: &[setup::WINDOW], more: &[STANDALONE] },
     Suite { name: "interop", prefixes: &["interop_"], needs: &[setup::PEERS], more: &[] },
 ];

@@ -89,7 +89,7 @@ mod tests {
             ("../../etc", "______etc", "______etc"),
             ("a\"b\n>\\'`", "a_b_____", "a_b_____"),
             ("Jörg 2", "J_rg_2", "Jörg_2"),
-            ("C:\0|*?", "C______", "C______"),
+            ("C:\0|*?", "C_____", "C_____"),
         ] {
             assert_eq!((file_name_of(name), track_name_of(name)), (file.to_owned(), track.to_owned()));
         }

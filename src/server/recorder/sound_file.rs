@@ -124,3 +124,49 @@ impl SoundFile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    /// A file whose middle is a hole: 4 GiB that take no space.
+    #[test]
+    fn a_file_grows_beyond_4_gib() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("long.wav");
+        let mut file = SoundFile::create(&path, RecordingFormat::Wav16, Layout::Stereo).unwrap();
+        file.append(&[0.5; 256]).unwrap();
+        file.flush().unwrap();
+        file.end = (1 << 32) - 256;
+        let before = file.end;
+        file.append(&[0.25; 256]).unwrap();
+        file.flush().unwrap();
+        assert_eq!(file.end, before + 512);
+        file.append(&[0.125; 256]).unwrap();
+        file.finish().unwrap();
+        let mut opened = File::open(&path).unwrap();
+        assert_eq!(opened.metadata().unwrap().len(), before + 1024);
+        let mut start = [0; 84];
+        opened.read_exact(&mut start).unwrap();
+        assert_eq!((&start[..4], &start[80..82]), (&b"RF64"[..], &0x4000_i16.to_le_bytes()[..]));
+        assert_eq!(start[28..36], (before + 1024 - 80).to_le_bytes());
+        opened.seek(SeekFrom::Start(before)).unwrap();
+        let mut end = Vec::new();
+        opened.read_to_end(&mut end).unwrap();
+        let expected: Vec<u8> =
+            [[0x2000_i16; 256], [0x1000; 256]].concat().iter().flat_map(|v| v.to_le_bytes()).collect();
+        assert!(end == expected, "the end is in its place");
+    }
+
+    #[test]
+    fn what_exists_is_never_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("taken.wav");
+        std::fs::write(&path, "precious").unwrap();
+        let error = SoundFile::create(&path, RecordingFormat::Wav24, Layout::Mono).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    }
+}

@@ -181,6 +181,16 @@ pub fn read_flac(path: &Path) -> Result<SoundFile> {
     Ok(SoundFile { channels, bits: info.bits_per_sample, values })
 }
 
+/// Lets the FLAC project's own program judge a finished file: every checksum, the digest of all sound, no warnings.
+pub fn check_flac(path: &Path) -> Result<()> {
+    let mut command = std::process::Command::new("flac");
+    command.args(["--test", "--silent", "--warnings-as-errors"]).arg(path);
+    let output =
+        command.output().context("the program `flac` is missing: install Debian's package of that name")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
 fn is_mixdown(name: &str) -> bool {
     name.starts_with("mixdown.")
 }
