@@ -265,7 +265,10 @@ impl OurServer {
     fn start(options: &[&str]) -> Result<Self> {
         let port = free_port();
         let mut command = Command::new(env!("CARGO_BIN_EXE_jamulet-server"));
-        command.args(["--serverbindip4", "127.0.0.1", "--port"]).arg(port.to_string()).args(options);
+        command
+            .args(["--logformat", "text", "--serverbindip4", "127.0.0.1", "--port"])
+            .arg(port.to_string())
+            .args(options);
         let mut process = Process::start("jamulet-server", command)?;
         // It prints where others can connect once they can.
         process.wait_for_log(&port.to_string(), SOON)?;
