@@ -1,22 +1,24 @@
-//! Delay panning (`-P`): what a listener hears from Debian's server, and from ours.
+//! Delay panning (`-P`): the same from Debian's server and from ours, as two clients on real sockets hear it.
 #![cfg(target_os = "linux")]
 
-use std::collections::VecDeque;
-use std::net::{SocketAddr, UdpSocket};
-use std::process::Command;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use jamulet::audio::{Decoder, Encoder};
 use jamulet::protocol::{
-    ChannelInfo, ConnlessMessage, Datagram, JitterBufferSize, Message, PacketLayout, TransportProperties,
-    classify, is_connless,
+    ChannelInfo, Datagram, JitterBufferSize, Message, PacketLayout, TransportProperties, classify,
+    is_connless,
 };
+use jamulet::server::{Config, Options, Server};
 use jamulet::session::Connection;
 use jamulet::units::{ChannelId, FrameSize, Layout, Quality, StreamFormat, Time};
+use jamulet_testkit::pace;
 use jamulet_testkit::signal::{delay, noise, rms};
 use jamulet_testkit::stock::StockServer;
-use jamulet_testkit::{pace, signal};
+
+/// Samples of noise, a whole number of frames.
+const NOISE: usize = 48_000;
 
 /// A client of 128-sample frames on a real socket, which says as little as it can.
 struct Client {
@@ -53,10 +55,10 @@ impl Client {
         })
     }
 
-    /// One frame of `mono` on every channel.
-    fn play(&mut self, mono: &[f32]) -> Result<()> {
+    /// One frame of `sides`; a mono client plays the first.
+    fn play(&mut self, sides: [&[f32]; 2]) -> Result<()> {
         let channels = self.layout.format.layout.channels();
-        let frame: Vec<f32> = mono.iter().flat_map(|value| std::iter::repeat_n(*value, channels)).collect();
+        let frame: Vec<f32> = (0..128 * channels).map(|at| sides[at % channels][at / channels]).collect();
         let mut packet = vec![0; self.layout.format.frame_bytes()];
         self.encoder.encode(&frame, &mut packet);
         packet.push(self.counter);
@@ -123,57 +125,121 @@ impl Client {
     }
 }
 
-fn probe(server: SocketAddr, talker: Layout, pans: &[u16]) -> Result<()> {
-    let start = pace::now();
-    let now = || Time::from_micros(start.elapsed().as_micros() as u64);
-    let mut clients = vec![Client::new(server, now(), Layout::Stereo)?, Client::new(server, now(), talker)?];
-    let sound = noise(7, 0.2, 48_000);
-    let mut pacer = pace::Pacer::new(48_000.0, 128);
-    let mut blocks = 0;
-    let mut run = |clients: &mut Vec<Client>, seconds: f64| -> Result<Vec<[f32; 0]>> {
-        for _ in 0..(seconds * 375.0) as usize {
-            pacer.wait();
-            let at = (blocks * 128) % (48_000 - 48_000 % 128);
-            blocks += 1;
-            clients[0].play(&[0.0; 128])?;
-            clients[1].play(&sound[at..at + 128])?;
-            for client in clients.iter_mut() {
-                client.work(now())?;
-            }
+/// How a listener heard one side of somebody at one pan.
+#[derive(Clone, Copy, Debug)]
+struct Side {
+    /// Samples later than at the pan before, modulo a frame.
+    position: usize,
+    /// Likeness to what was played on that side, 0..=1.
+    correlation: f64,
+    rms: f64,
+}
+
+/// A listener and a talker who plays noise, another one on each side.
+struct Duo {
+    clients: [Client; 2],
+    noises: [Vec<f32>; 2],
+    pacer: pace::Pacer,
+    start: std::time::Instant,
+    blocks: usize,
+}
+
+impl Duo {
+    fn start(server: SocketAddr, talker: Layout, listener: Layout) -> Result<Self> {
+        let start = pace::now();
+        let clients = [Client::new(server, Time::ZERO, listener)?, Client::new(server, Time::ZERO, talker)?];
+        let noises = [noise(7, 0.2, NOISE), noise(8, 0.2, NOISE)];
+        let mut duo = Self { clients, noises, pacer: pace::Pacer::new(48_000.0, 128), start, blocks: 0 };
+        // Both have to be there, and to have faded in.
+        duo.run(Duration::from_millis(4500))?;
+        Ok(duo)
+    }
+
+    fn now(&self) -> Time {
+        Time::from_micros(self.start.elapsed().as_micros() as u64)
+    }
+
+    fn run(&mut self, duration: Duration) -> Result<()> {
+        for _ in 0..duration.as_micros() * 3 / 8000 {
+            self.pacer.wait();
+            let at = self.blocks * 128 % NOISE;
+            self.blocks += 1;
+            let sides = [0, 1].map(|side| &self.noises[side][at..at + 128]);
+            self.clients[0].play([&[0.0; 128]; 2])?;
+            self.clients[1].play(sides)?;
+            let now = self.now();
+            self.clients.iter_mut().try_for_each(|client| client.work(now))?;
         }
-        Ok(Vec::new())
-    };
-    run(&mut clients, 4.5)?;
-    let source = clients[1].channel.context("the talker has no channel")?;
-    for pan in pans {
-        clients[0].connection.send(now(), &Message::ChannelPan { channel: source, pan: *pan });
-        run(&mut clients, 0.1)?;
-        let from = clients[0].heard[0].len();
-        run(&mut clients, 0.3)?;
-        let [left, right] = [0, 1].map(|side| clients[0].heard[side][from..].to_vec());
-        let length = left.len() - 256;
-        let lag = |a: &[f32], b: &[f32]| delay(&a[128..length], &b[64..], 128).unwrap();
-        let lag = lag(&left, &right);
-        println!(
-            "pan {pan:5} right-left {:+} ({:.3}) rms {:.4} {:.4}; left {:?}",
-            lag.samples as i64 - 64,
-            lag.correlation,
-            rms(&left),
-            rms(&right),
-            delay(&left[..length], &sound.repeat(2), 48_000).map(|d| d.samples % 128)
-        );
+        Ok(())
+    }
+
+    /// What the listener hears of the talker at `pan`.
+    fn hear(&mut self, pan: u16) -> Result<[Side; 2]> {
+        let talker = self.clients[1].channel.context("the talker has no channel")?;
+        let now = self.now();
+        self.clients[0].connection.send(now, &Message::ChannelPan { channel: talker, pan });
+        self.run(Duration::from_millis(300))?;
+        let from = self.clients[0].heard[0].len();
+        self.run(Duration::from_millis(400))?;
+        let is_mono = self.clients[1].layout.format.layout == Layout::Mono;
+        let [left, right] = [0, 1].map(|side| -> Result<Side> {
+            let heard = &self.clients[0].heard[side][from..];
+            let played = &self.noises[if is_mono { 0 } else { side }];
+            let found = delay(&heard[..8192], &played.repeat(2), NOISE).context("nothing is heard")?;
+            Ok(Side { position: found.samples % 128, correlation: found.correlation, rms: rms(heard) })
+        });
+        Ok([left?, right?])
+    }
+}
+
+/// How many samples later `now` is than `before`.
+fn later(now: Side, before: Side) -> usize {
+    (before.position + 128 - now.position) % 128
+}
+
+/// docs/PROTOCOL.md §10: the far side lags by this much.
+fn expected(pan: u16) -> [usize; 2] {
+    let lag = 63.0 * (2.0 * f64::from(pan) / 32768.0 - 1.0);
+    [lag, -lag].map(|lag| lag.round().max(0.0) as usize)
+}
+
+fn check(what: &str, server: SocketAddr) -> Result<()> {
+    use Layout::{Mono, Stereo};
+    for (talker, listener) in [(Mono, Stereo), (Stereo, Stereo), (Mono, Mono)] {
+        let mut duo = Duo::start(server, talker, listener)?;
+        for pan in [0, 5000, 8192, 16_000, 20_000, 28_672, 32_768] {
+            let wanted = if listener == Mono { [0; 2] } else { expected(pan) };
+            // When the machine stands still, a stock server's buffer moves: each pan is compared with the
+            // centre just before it, until both are undisturbed.
+            let mut lags = Vec::new();
+            for _ in 0..5 {
+                let (centre, panned) = (duo.hear(16_384)?, duo.hear(pan)?);
+                lags.push([0, 1].map(|side| later(panned[side], centre[side])));
+                let is_as_loud = |side: usize| (panned[side].rms / centre[side].rms - 1.0).abs() < 0.1;
+                if panned.iter().all(|side| side.correlation > 0.6) && is_as_loud(0) && is_as_loud(1) {
+                    break;
+                }
+            }
+            let heard = lags[lags.len() - 1];
+            println!("{what}, {talker:?} to {listener:?}, pan {pan}: {lags:?}, expected {wanted:?}");
+            let is_right = heard.iter().zip(wanted).all(|(heard, wanted)| heard.abs_diff(wanted) <= 1);
+            assert!(is_right, "{what}, {talker:?} to {listener:?}, pan {pan}: {lags:?}, not {wanted:?}");
+        }
     }
     Ok(())
 }
 
 #[test]
-fn probe_stock() -> Result<()> {
-    let server = StockServer::start(&["-P"])?;
-    let all: Vec<u16> = (0..=128).map(|step| step * 256).collect();
-    println!("mono source");
-    probe(server.address(), Layout::Mono, &all)?;
-    println!("stereo source");
-    let few: Vec<u16> = (0..=16).map(|step| step * 2048).collect();
-    probe(server.address(), Layout::Stereo, &few)?;
-    Ok(())
+fn the_far_side_lags_as_in_a_stock_server() -> Result<()> {
+    let stock = StockServer::start(&["-P"])?;
+    check("stock", stock.address())?;
+    let config = Config { delay_pan: true, ..Config::default() };
+    let ours = Server::start(Options {
+        port: 0,
+        bind_ip4: Some(Ipv4Addr::LOCALHOST),
+        config,
+        ..Options::default()
+    })?;
+    let address = ours.local_addr();
+    check("ours", address)
 }

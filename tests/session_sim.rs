@@ -10,7 +10,5 @@ mod grid;
 mod hostile;
 #[path = "session_sim/model.rs"]
 mod model;
-#[path = "session_sim/pcap.rs"]
-mod pcap;
 #[path = "session_sim/replay.rs"]
 mod replay;

@@ -8,14 +8,16 @@ use jamulet::protocol::{
 };
 use jamulet::units::{FrameSize, Layout, Quality, StreamFormat};
 
-use crate::pcap::{self, Capture, Direction, Packet, Role};
+use jamulet_testkit::pcap::Captured;
+
+use crate::pcap::{self, Capture, Direction, Role};
 
 /// Every (id, direction) that some capture shows, messages inside split containers included.
 pub(crate) fn seen() -> BTreeSet<(u16, Direction)> {
     let mut seen = BTreeSet::new();
     for capture in pcap::all() {
         for_each_message(&capture, |packet, id, _| {
-            seen.insert((id, packet.direction()));
+            seen.insert((id, pcap::direction(packet)));
         });
     }
     seen
@@ -37,10 +39,10 @@ fn every_message_parses_and_emits_to_identical_bytes() {
 fn every_frame_is_written_to_identical_bytes() {
     for capture in pcap::all() {
         for packet in &capture.packets {
-            if let Datagram::Frame(Frame { id, counter, body }) = classify(&packet.payload) {
+            if let Datagram::Frame(Frame { id, counter, body }) = classify(&packet.bytes) {
                 let mut datagram = Vec::new();
                 write_frame(id, counter, body, &mut datagram);
-                assert_eq!(datagram, packet.payload, "id {id} in {}", capture.name);
+                assert_eq!(datagram, packet.bytes, "id {id} in {}", capture.name);
             }
         }
     }
@@ -53,14 +55,14 @@ fn split_messages_split_again_into_identical_parts() {
         let mut parts: BTreeMap<u16, Vec<Vec<u8>>> = BTreeMap::new();
         let mut assemblers: BTreeMap<u16, Assembler> = BTreeMap::new();
         for packet in &capture.packets {
-            let Datagram::Frame(Frame { id: SPLIT_ID, body, .. }) = classify(&packet.payload) else {
+            let Datagram::Frame(Frame { id: SPLIT_ID, body, .. }) = classify(&packet.bytes) else {
                 continue;
             };
-            parts.entry(packet.from_port).or_default().push(body.to_vec());
-            if let Some((id, whole)) = assemblers.entry(packet.from_port).or_default().push(body) {
+            parts.entry(packet.from).or_default().push(body.to_vec());
+            if let Some((id, whole)) = assemblers.entry(packet.from).or_default().push(body) {
                 let again: Vec<_> = split_bodies(id, &whole).collect();
-                assert_eq!(Some(again), parts.remove(&packet.from_port));
-                directions.insert(packet.direction());
+                assert_eq!(Some(again), parts.remove(&packet.from));
+                directions.insert(pcap::direction(packet));
             }
         }
         assert!(parts.is_empty(), "parts without an end in {}", capture.name);
@@ -78,14 +80,14 @@ fn audio_has_the_layout_that_its_properties_announce() {
         let mut begun = BTreeSet::new();
         let mut early = 0;
         for packet in &capture.packets {
-            match (classify(&packet.payload), packet.direction()) {
+            match (classify(&packet.bytes), pcap::direction(packet)) {
                 (Datagram::Frame(frame), _) => {
                     if announced_layout(frame.id, frame.body).is_some() {
-                        begun.insert(packet.from_port);
+                        begun.insert(packet.from);
                     }
                 }
                 (Datagram::Audio(audio), Direction(from, _)) => {
-                    let client = if from == Role::Client { packet.from_port } else { packet.to_port };
+                    let client = if from == Role::Client { packet.from } else { packet.to };
                     if begun.contains(&client) {
                         let fits = layouts[&client].iter().any(|layout| layout.frames(audio).is_some());
                         assert!(fits, "{} bytes in {}: {layouts:?}", audio.len(), capture.name);
@@ -129,10 +131,10 @@ fn counters_count(capture: &Capture, layout: PacketLayout) {
     let mut expected: BTreeMap<Direction, u8> = BTreeMap::new();
     let mut frames = 0;
     for packet in &capture.packets {
-        let Datagram::Audio(audio) = classify(&packet.payload) else { continue };
+        let Datagram::Audio(audio) = classify(&packet.bytes) else { continue };
         for (_, counter) in layout.frames(audio).into_iter().flatten() {
             let counter = counter.expect("a layout with counter");
-            let next = expected.entry(packet.direction()).or_insert(counter);
+            let next = expected.entry(pcap::direction(packet)).or_insert(counter);
             assert_eq!(counter, *next, "frame {frames} in {}", capture.name);
             *next = next.wrapping_add(1);
             frames += 1;
@@ -147,7 +149,7 @@ fn announced(capture: &Capture) -> BTreeMap<u16, Vec<PacketLayout>> {
     let mut layouts: BTreeMap<u16, Vec<PacketLayout>> = BTreeMap::new();
     for_each_message(capture, |packet, id, body| {
         if let Some(layout) = announced_layout(id, body) {
-            layouts.entry(packet.from_port).or_default().push(layout);
+            layouts.entry(packet.from).or_default().push(layout);
         }
     });
     layouts
@@ -163,12 +165,12 @@ fn announced_layout(id: u16, body: &[u8]) -> Option<PacketLayout> {
 }
 
 /// Visits every frame's (id, body), then, after its last part, what a split container held.
-fn for_each_message(capture: &Capture, mut visit: impl FnMut(&Packet, u16, &[u8])) {
+fn for_each_message(capture: &Capture, mut visit: impl FnMut(&Captured, u16, &[u8])) {
     let mut assemblers: BTreeMap<(u16, u16), Assembler> = BTreeMap::new();
     for packet in &capture.packets {
-        let Datagram::Frame(Frame { id, body, .. }) = classify(&packet.payload) else { continue };
+        let Datagram::Frame(Frame { id, body, .. }) = classify(&packet.bytes) else { continue };
         visit(packet, id, body);
-        let assembler = assemblers.entry((packet.from_port, packet.to_port)).or_default();
+        let assembler = assemblers.entry((packet.from, packet.to)).or_default();
         if id == SPLIT_ID {
             if let Some((id, whole)) = assembler.push(body) {
                 visit(packet, id, &whole);

@@ -142,7 +142,7 @@ fn the_longest_lists_are_bounded() {
 
 /// Messages (not audio) of all captures, each only once.
 static CAPTURED: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
-    let payloads = pcap::all().into_iter().flat_map(|capture| capture.packets).map(|packet| packet.payload);
+    let payloads = pcap::all().into_iter().flat_map(|capture| capture.packets).map(|packet| packet.bytes);
     let mut messages: Vec<_> =
         payloads.filter(|payload| matches!(classify(payload), Datagram::Frame(_))).collect();
     messages.sort();

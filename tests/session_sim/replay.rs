@@ -17,7 +17,7 @@ use jamulet::session::{ClientConfig, ClientEvent, ClientSession, Connection, End
 use jamulet::units::{BufferSize, Coding, Quality, StreamFormat, Time};
 
 use crate::model::SERVER;
-use crate::pcap::{Captured, read};
+use jamulet_testkit::pcap::{Captured, read};
 
 const SERVER_PORT: u16 = 22124;
 const PROPERTIES: u16 = 20;

@@ -16,7 +16,9 @@ pub mod musician;
 pub mod netem;
 pub mod pace;
 pub mod part;
+pub mod pcap;
 pub mod player;
+pub mod recording;
 #[cfg(target_os = "linux")]
 pub mod probe;
 pub mod signal;
