@@ -250,6 +250,31 @@ impl StockClient {
         Self::launch(jack, name, server, settings, Face::Hidden)
     }
 
+    /// Starts a client whose window is on the X display called `screen`. It is connected to nothing; its own list
+    /// of servers is that of `directory`.
+    pub fn start_on_screen(
+        jack: &JackServer,
+        name: &str,
+        screen: &str,
+        directory: SocketAddr,
+    ) -> Result<Self> {
+        require("Jamulus", "jamulus")?;
+        let home = scratch()?;
+        let rpc_port = free_port();
+        let ini = home.path().join("client.ini");
+        // 7 is the first of the user's own directories.
+        let own_directory = format!(
+            "<client>\n <directorytype>7</directorytype>\n <directoryaddress0>{directory}</directoryaddress0>\n"
+        );
+        let settings = StockSettings::default().to_ini(jack.period());
+        fs::write(&ini, settings.replacen("<client>\n", &own_directory, 1))?;
+        let mut command = jamulus(&home, rpc_port)?;
+        command.env("JACK_DEFAULT_SERVER", jack_name()).env("DISPLAY", screen);
+        command.args(["-j", "--clientname", name, "-i"]).arg(&ini).arg("-p").arg(free_port().to_string());
+        let process = Process::start_at_home(name, command, home)?;
+        Ok(Self { process, rpc_port, jack_name: format!("Jamulus {name}") })
+    }
+
     fn launch(
         jack: &JackServer,
         name: &str,
