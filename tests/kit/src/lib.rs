@@ -18,9 +18,9 @@ pub mod pace;
 pub mod part;
 pub mod pcap;
 pub mod player;
-pub mod recording;
 #[cfg(target_os = "linux")]
 pub mod probe;
+pub mod recording;
 pub mod signal;
 pub mod sim;
 #[cfg(target_os = "linux")]
