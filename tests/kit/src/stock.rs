@@ -25,7 +25,7 @@ pub use process::Process;
 pub use rpc::Rpc;
 
 /// Secret of every peer's JSON-RPC; Jamulus wants at least 16 characters.
-const RPC_SECRET: &str = "only-for-this-test";
+pub const RPC_SECRET: &str = "only-for-this-test";
 
 /// Puts a thread (0 = the calling one) before all ordinary programs, where the system allows it: what else
 /// runs on this machine is not part of the test. Those that are before them already, like JACK's, stay there.
@@ -64,6 +64,11 @@ impl StockServer {
     /// Where clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where its JSON-RPC listens, for those who want to say something wrong to it.
+    pub fn rpc_address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.rpc_port))
     }
 
     /// A new JSON-RPC connection: `jamulusserver/getClients` and the like.
