@@ -4,7 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "clients of a real program need real sockets and threads")]
 
 #[path = "server_binary/running.rs"]
-#[expect(dead_code, unreachable_pub, reason = "shared with server_binary, which uses all of it")]
+#[expect(dead_code, reason = "shared with server_binary, which uses all of it")]
 mod running;
 
 use std::fs;

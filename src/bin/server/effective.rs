@@ -80,7 +80,6 @@ pub(crate) fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {
             directory_file: path(&arguments.directoryfile),
             config,
             seed: seed(),
-            ..Options::default()
         },
         log: LogPlan {
             file: path(&arguments.log),
