@@ -4,6 +4,7 @@
 //! and events come out, and a tick mixes. [`Server`] is the door around it: one thread that owns the core
 //! and the socket. What one client is and says lives in `channel`, its sound in `stream`.
 
+pub mod admin;
 mod channel;
 mod chat;
 mod command;

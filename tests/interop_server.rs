@@ -8,13 +8,14 @@ use std::ops::Range;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use jamulet::units::{Quality, fader_gain};
 use jamulet_testkit::jack::{Part, Recording, Rig};
 use jamulet_testkit::pace;
 use jamulet_testkit::signal::{self, db, listen};
 use jamulet_testkit::stock::unity::{Case, TONES_HZ, UNITY_DB, judge};
 use jamulet_testkit::stock::{JackServer, Process, Rpc, StockClient, StockLayout, StockSettings, free_port};
+use jamulet_testkit::window::Screen;
 use serde_json::{Value, json};
 
 /// Our server's buffer of 16 frames is at most 8 off its target after a stall, and slips two a second.
@@ -255,6 +256,39 @@ fn a_client_that_falls_silent_is_gone_after_thirty_seconds() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_stock_clients_window_shows_licence_welcome_and_recording() -> Result<()> {
+    /// The banner over the mixer while somebody records.
+    const RED: [u8; 3] = [255, 0, 0];
+    let jack = JackServer::start(128)?;
+    let screen = Screen::start([1400, 900])?;
+    let recordings = tempfile::tempdir()?;
+    let folder = recordings.path().to_string_lossy().into_owned();
+    let seen = |options: &[&str], windows: usize, is_recording: bool| -> Result<()> {
+        let server = OurServer::start(options)?;
+        let _client =
+            StockClient::start_on_screen(&jack, "Seer", server.address, StockSettings::default(), &screen)?;
+        let start = pace::now();
+        loop {
+            let red = screen.picture()?.share(RED) > 1e-4;
+            let sizes = screen.windows()?;
+            if sizes.len() == windows && red == is_recording {
+                return Ok(());
+            }
+            if start.elapsed() > Duration::from_secs(20) {
+                let path = std::env::temp_dir().join("jamulet-stock-client.png");
+                screen.picture()?.save(&path)?;
+                bail!("with {options:?} there are {sizes:?}, red: {red}; see {}", path.display());
+            }
+            pace::sleep(Duration::from_millis(100));
+        }
+    };
+    // The mixer's window; with the chat's, which opens for the welcome; with the licence's.
+    seen(&[], 1, false)?;
+    seen(&["-w", "Be kind."], 2, false)?;
+    seen(&["-w", "Be kind.", "-L", "-R", &folder], 3, true)
+}
+
 /// `jamulet-server` on a free port of the loopback.
 struct OurServer {
     process: Process,
@@ -265,7 +299,10 @@ impl OurServer {
     fn start(options: &[&str]) -> Result<Self> {
         let port = free_port();
         let mut command = Command::new(env!("CARGO_BIN_EXE_jamulet-server"));
-        command.args(["--serverbindip4", "127.0.0.1", "--port"]).arg(port.to_string()).args(options);
+        command
+            .args(["--logformat", "text", "--serverbindip4", "127.0.0.1", "--port"])
+            .arg(port.to_string())
+            .args(options);
         let mut process = Process::start("jamulet-server", command)?;
         // It prints where others can connect once they can.
         process.wait_for_log(&port.to_string(), SOON)?;

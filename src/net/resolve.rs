@@ -2,8 +2,9 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::time::Duration;
 
-use super::srv::{look_up_srv, nameservers};
+use super::srv::{PATIENCE, look_up_srv, nameservers};
 use crate::protocol::{Host, ServerAddress};
 
 /// Most addresses of one name that are kept.
@@ -19,7 +20,7 @@ const LOCALHOST: &str = "localhost";
 /// # Errors
 /// The system's, when the name cannot be found or has no address.
 pub fn resolve_server(address: &ServerAddress) -> io::Result<Vec<SocketAddr>> {
-    resolve_server_asking(address, &nameservers())
+    resolve_server_asking(address, &nameservers(), PATIENCE)
 }
 
 /// The addresses of `host` with `port`, in the system's order of preference.
@@ -37,8 +38,12 @@ pub fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     Ok(addresses)
 }
 
-/// [`resolve_server`] with these name servers for service records.
-fn resolve_server_asking(address: &ServerAddress, nameservers: &[SocketAddr]) -> io::Result<Vec<SocketAddr>> {
+/// [`resolve_server`] with these name servers for service records, and this patience with them.
+fn resolve_server_asking(
+    address: &ServerAddress,
+    nameservers: &[SocketAddr],
+    patience: Duration,
+) -> io::Result<Vec<SocketAddr>> {
     let port = address.port_or_default();
     let name = match &address.host {
         Host::V4(ip) => return Ok(vec![SocketAddr::from((*ip, port))]),
@@ -46,7 +51,7 @@ fn resolve_server_asking(address: &ServerAddress, nameservers: &[SocketAddr]) ->
         Host::Name(name) => name,
     };
     let has_service_record = address.port.is_none() && !name.eq_ignore_ascii_case(LOCALHOST);
-    match has_service_record.then(|| look_up_srv(name, nameservers)).flatten() {
+    match has_service_record.then(|| look_up_srv(name, nameservers, patience)).flatten() {
         Some(service) => resolve(&service.host, service.port),
         None => resolve(name, port),
     }
@@ -70,7 +75,7 @@ mod tests {
         let nameserver = FakeNameserver::start(|_| vec![("localhost".into(), 5005)]);
         let resolved = |text: &str| {
             let address: ServerAddress = text.parse().unwrap();
-            resolve_server_asking(&address, &[nameserver.address()])
+            resolve_server_asking(&address, &[nameserver.address()], Duration::from_secs(30))
         };
         let ports = |text: &str| {
             resolved(text).unwrap().into_iter().map(|address| address.port()).collect::<Vec<_>>()

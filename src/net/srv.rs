@@ -19,7 +19,7 @@ use crate::units::Time;
 /// Source: docs/PROTOCOL.md §4, "Addresses".
 const SERVICE: &str = "_jamulus._udp";
 /// An answer that takes longer counts as none. Source: docs/PROTOCOL.md §4, "Addresses".
-const PATIENCE: Duration = Duration::from_millis(500);
+pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 /// The question is repeated once after this, in case a datagram was lost.
 const REPEAT_AFTER: Duration = Duration::from_millis(200);
 /// How long to listen to one name server before turning to the next one.
@@ -41,25 +41,26 @@ pub(super) struct Service {
     pub(super) port: u16,
 }
 
-/// The Jamulus service of `domain`, if it has exactly one, and one of `nameservers` says so within 500 ms. A
-/// record whose target is "." counts as none.
-pub(super) fn look_up_srv(domain: &str, nameservers: &[SocketAddr]) -> Option<Service> {
+/// The Jamulus service of `domain`, if it has exactly one, and one of `nameservers` says so within `patience`.
+/// A record whose target is "." counts as none.
+pub(super) fn look_up_srv(domain: &str, nameservers: &[SocketAddr], patience: Duration) -> Option<Service> {
     let name = format!("{SERVICE}.{}", domain.trim_end_matches('.'));
     let id = RandomState::new().build_hasher().finish() as u16;
     let question = question(&name, id)?;
     let asked = nameservers.iter().take(MAX_NAMESERVERS);
     let mut lines: Vec<UdpSocket> = asked.filter_map(|nameserver| ask(*nameserver, &question).ok()).collect();
     let start = clock_now();
+    let end = start + patience;
     let mut repeated = false;
-    while clock_now().since(start) < PATIENCE {
-        if !repeated && clock_now().since(start) >= REPEAT_AFTER {
+    while clock_now() < end {
+        if !repeated && clock_now() >= start + REPEAT_AFTER {
             // A name server that cannot be reached now is found out when its turn comes.
             lines.iter().for_each(|line| drop(line.send(&question)));
             repeated = true;
         }
         let mut failed = None;
         for (index, line) in lines.iter().enumerate() {
-            match listen(line, start, &name, id) {
+            match listen(line, end, &name, id) {
                 Reply::Answer(service) => return service,
                 Reply::Nothing => {}
                 Reply::Failure => failed = Some(index),
@@ -119,8 +120,8 @@ fn ask(nameserver: SocketAddr, question: &[u8]) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-fn listen(line: &UdpSocket, start: Time, name: &str, id: u16) -> Reply {
-    let left = PATIENCE.saturating_sub(clock_now().since(start));
+fn listen(line: &UdpSocket, end: Time, name: &str, id: u16) -> Reply {
+    let left = end.since(clock_now());
     if left.is_zero() {
         return Reply::Nothing;
     }
@@ -186,7 +187,7 @@ pub(super) mod fake {
     use std::thread::JoinHandle;
 
     use simple_dns::rdata::{RData, SRV};
-    use simple_dns::{CLASS, Name, Packet, PacketFlag, ResourceRecord};
+    use simple_dns::{CLASS, Name, Packet, ResourceRecord};
 
     /// Answers questions on the loopback until it is dropped.
     pub(in crate::net) struct FakeNameserver {
@@ -200,23 +201,8 @@ pub(super) mod fake {
         /// `records` gives target and port of the records of a name.
         pub(in crate::net) fn start(records: impl Fn(&str) -> Vec<(String, u16)> + Send + 'static) -> Self {
             Self::start_raw(move |question| {
-                let question = Packet::parse(question).unwrap();
-                let name = question.questions[0].qname.clone();
-                let records = records(&name.to_string());
-                let mut answer = Packet::new_reply(question.id());
-                answer.set_flags(PacketFlag::RESPONSE);
-                answer.questions.clone_from(&question.questions);
-                for (target, port) in &records {
-                    let target = Name::new(target).unwrap();
-                    let service = SRV { priority: 0, weight: 0, port: *port, target };
-                    answer.answers.push(ResourceRecord::new(
-                        name.clone(),
-                        CLASS::IN,
-                        60,
-                        RData::SRV(service),
-                    ));
-                }
-                vec![answer.build_bytes_vec_compressed().unwrap()]
+                let name = Packet::parse(question).unwrap().questions[0].qname.to_string();
+                vec![answer_with(question, &records(&name))]
             })
         }
 
@@ -250,6 +236,19 @@ pub(super) mod fake {
         }
     }
 
+    /// The answer to a question: these targets and ports.
+    pub(in crate::net) fn answer_with(question: &[u8], records: &[(String, u16)]) -> Vec<u8> {
+        let question = Packet::parse(question).unwrap();
+        let mut answer = Packet::new_reply(question.id());
+        answer.questions.clone_from(&question.questions);
+        for (target, port) in records {
+            let service = SRV { priority: 0, weight: 0, port: *port, target: Name::new(target).unwrap() };
+            let name = question.questions[0].qname.clone();
+            answer.answers.push(ResourceRecord::new(name, CLASS::IN, 60, RData::SRV(service)));
+        }
+        answer.build_bytes_vec_compressed().unwrap()
+    }
+
     impl Drop for FakeNameserver {
         fn drop(&mut self) {
             // An empty datagram ends the thread.
@@ -263,8 +262,11 @@ pub(super) mod fake {
 mod tests {
     use proptest::prelude::*;
 
-    use super::fake::FakeNameserver;
+    use super::fake::{FakeNameserver, answer_with};
     use super::*;
+
+    /// Longer than any stall of the machine.
+    const LONG: Duration = Duration::from_secs(30);
 
     fn service(host: &str, port: u16) -> Service {
         Service { host: host.into(), port }
@@ -273,7 +275,7 @@ mod tests {
     #[test]
     fn one_record_is_used() {
         let nameserver = FakeNameserver::start(|_| vec![("Host.example.org".into(), 22224)]);
-        let found = look_up_srv("example.org.", &[nameserver.address()]);
+        let found = look_up_srv("example.org.", &[nameserver.address()], LONG);
         assert_eq!(found, Some(service("Host.example.org", 22224)));
         assert_eq!(nameserver.questions(), ["_jamulus._udp.example.org"]);
     }
@@ -290,7 +292,7 @@ mod tests {
             let owned: Vec<(String, u16)> =
                 records.iter().map(|(host, port)| ((*host).into(), *port)).collect();
             let nameserver = FakeNameserver::start(move |_| owned.clone());
-            assert_eq!(look_up_srv("example.org", &[nameserver.address()]), None, "{records:?}");
+            assert_eq!(look_up_srv("example.org", &[nameserver.address()], LONG), None, "{records:?}");
             assert!(!nameserver.questions().is_empty());
         }
     }
@@ -318,13 +320,13 @@ mod tests {
                 forged(id, "_Jamulus._udp.EXAMPLE.org", "right.host"),
             ]
         });
-        let found = look_up_srv("example.org", &[nameserver.address()]);
+        let found = look_up_srv("example.org", &[nameserver.address()], LONG);
         assert_eq!(found, Some(service("right.host", 5)));
     }
 
     #[test]
     fn the_next_name_server_helps_out() {
-        let mut dead = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let dead = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let refusing = FakeNameserver::start_raw(|question| {
             let mut answer = Packet::new_reply(Packet::parse(question).unwrap().id());
             *answer.rcode_mut() = RCODE::ServerFailure;
@@ -332,20 +334,31 @@ mod tests {
         });
         let good = FakeNameserver::start(|_| vec![("host.example.org".into(), 7)]);
         let asked = [dead, refusing.address(), good.address()];
-        assert_eq!(look_up_srv("example.org", &asked), Some(service("host.example.org", 7)));
+        assert_eq!(look_up_srv("example.org", &asked, LONG), Some(service("host.example.org", 7)));
         // And when there is nobody at all, the answer is no.
-        dead.set_port(1);
-        assert_eq!(look_up_srv("example.org", &[dead, refusing.address()]), None);
-        assert_eq!(look_up_srv("example.org", &[]), None);
+        assert_eq!(look_up_srv("example.org", &[dead, refusing.address()], LONG), None);
+        assert_eq!(look_up_srv("example.org", &[], LONG), None);
     }
 
     #[test]
-    fn a_silent_name_server_is_asked_twice_and_costs_half_a_second() {
+    fn a_lost_question_is_repeated() {
+        let heard = std::cell::Cell::new(0);
+        let nameserver = FakeNameserver::start_raw(move |question| {
+            heard.set(heard.get() + 1);
+            let records = vec![("host.example.org".to_owned(), 7)];
+            if heard.get() == 1 { Vec::new() } else { vec![answer_with(question, &records)] }
+        });
+        let found = look_up_srv("example.org", &[nameserver.address()], LONG);
+        assert_eq!(found, Some(service("host.example.org", 7)));
+        assert_eq!(nameserver.questions().len(), 2);
+    }
+
+    #[test]
+    fn a_silent_name_server_costs_no_more_than_the_patience() {
         let silent = FakeNameserver::start_raw(|_| Vec::new());
         let start = clock_now();
-        assert_eq!(look_up_srv("example.org", &[silent.address()]), None);
+        assert_eq!(look_up_srv("example.org", &[silent.address()], PATIENCE), None);
         assert!(clock_now().since(start) >= PATIENCE);
-        assert_eq!(silent.questions().len(), 2);
     }
 
     #[cfg(unix)]

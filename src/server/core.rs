@@ -17,6 +17,7 @@ use super::channel::{Channel, Request};
 use super::chat::{WallTime, chat_line};
 use super::config::Config;
 use super::connless::AnswerBudget;
+use super::directories::Directories;
 use super::doorman::{Doorman, Verdict};
 use super::event::{Event, LeaveReason};
 use super::greeting::{GreetingWords, VERSION_TEXT, our_os};
@@ -26,8 +27,10 @@ use super::roster::Roster;
 use super::status::{Counters, DropReason};
 
 mod admin;
+mod listing;
 mod recording;
 
+pub(super) use listing::DirectoryTask;
 use recording::Recording;
 
 /// Levels go to everyone this often. Source: docs/PROTOCOL.md §4.
@@ -43,6 +46,10 @@ pub struct Core {
     outbox: Outbox,
     doorman: Doorman,
     recording: Option<Recording>,
+    /// `None` until [`Self::go_public`].
+    directories: Option<Directories>,
+    /// What the driver has to do for them: at most one look-up for each question of theirs.
+    directory_tasks: VecDeque<DirectoryTask>,
     events: VecDeque<Event>,
     budget: AnswerBudget,
     wall_time: WallTime,
@@ -65,6 +72,8 @@ impl Core {
             outbox: Outbox::new(),
             doorman: Doorman::default(),
             recording: None,
+            directories: None,
+            directory_tasks: VecDeque::new(),
             events: VecDeque::new(),
             budget: AnswerBudget::new(now),
             wall_time: WallTime::default(),
@@ -161,13 +170,20 @@ impl Core {
         if self.recorder_look_due().is_some_and(|due| due <= now) {
             self.follow_recorder(now);
         }
+        if let Some(directories) = &mut self.directories
+            && directories.poll_timeout().is_some_and(|due| due <= now)
+        {
+            directories.handle_timeout(now);
+            self.collect_directories();
+        }
         self.collect_messages(now);
     }
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Time> {
         let channels = self.roster.iter().map(Channel::poll_timeout);
-        channels.chain(self.levels_due).chain(self.recorder_look_due()).min()
+        let directories = self.directories.as_ref().and_then(Directories::poll_timeout);
+        channels.chain(self.levels_due).chain(self.recorder_look_due()).chain(directories).min()
     }
 
     /// Hands every datagram that is to be sent to `send`, oldest first.
@@ -204,8 +220,15 @@ impl Core {
 
     fn handle_connless(&mut self, now: Time, from: SocketAddr, frame: &Frame<'_>) {
         let Ok(question) = ConnlessMessage::parse(frame.id, frame.body) else {
+            if let Some(directories) = &mut self.directories {
+                directories.handle_malformed(from, frame.id);
+            }
+            self.collect_directories();
             return self.count_drop(DropReason::Malformed);
         };
+        if self.handle_for_directory(now, from, &question) {
+            return;
+        }
         let answer = match question {
             ConnlessMessage::Ping { .. } => question,
             ConnlessMessage::PingWithClients { time_ms, .. } => {
@@ -365,6 +388,7 @@ impl Core {
         let name = channel.info().map(|info| info.name.clone()).unwrap_or_default();
         let event = Event::Joined { channel: id, address: channel.address(), name };
         self.tell_recorder_the_name(id);
+        self.counters.joined += 1;
         self.report(event);
     }
 

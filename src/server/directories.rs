@@ -7,6 +7,8 @@
 mod file;
 mod kind;
 mod list;
+#[cfg(test)]
+mod replay;
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -351,5 +353,285 @@ fn ipv4(address: SocketAddr) -> Option<SocketAddrV4> {
     match address {
         SocketAddr::V4(address) if address.port() != 0 => Some(address),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::{OwnDirectory, ServerProfile};
+    use super::*;
+    use crate::protocol::Os;
+
+    const OWN: OwnAddress = OwnAddress { ip: Some(Ipv4Addr::new(192, 168, 1, 2)), port: 22199 };
+    const START: Time = Time::from_micros(5_000_000);
+    const LISTED: RegistrationStatus = RegistrationStatus::Answered(RegistrationResult::Registered);
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn profile(name: &str) -> ServerProfile {
+        ServerProfile { name: name.into(), city: "Ulm".into(), country: 82 }
+    }
+
+    fn choice(name: &str) -> DirectoryChoice {
+        DirectoryChoice::Address(name.into())
+    }
+
+    fn listed_in(directory: &str) -> Config {
+        Config { profile: profile("Jam"), directory: choice(directory), ..Config::default() }
+    }
+
+    fn being_a_directory() -> Config {
+        let own_directory = Some(OwnDirectory::default());
+        Config { profile: profile("Directory"), own_directory, ..Config::default() }
+    }
+
+    fn sent(directories: &mut Directories) -> Vec<(SocketAddr, ConnlessMessage)> {
+        let mut sent = Vec::new();
+        directories.drain_transmits(|to, datagram| {
+            let id = u16::from_le_bytes([datagram[2], datagram[3]]);
+            sent.push((to, ConnlessMessage::parse(id, &datagram[7..datagram.len() - 2]).unwrap()));
+        });
+        sent
+    }
+
+    fn events(directories: &mut Directories) -> Vec<DirectoryEvent> {
+        std::iter::from_fn(|| directories.poll_event()).collect()
+    }
+
+    fn status(address: &str, registration: RegistrationStatus) -> DirectoryEvent {
+        DirectoryEvent::Status(DirectoryStatus { address: address.into(), registration })
+    }
+
+    fn look_up(name: &str) -> DirectoryEvent {
+        DirectoryEvent::LookUp(name.into())
+    }
+
+    /// What a server that registers with `name` sends.
+    fn announced(name: &str, internal_address: &str) -> ConnlessMessage {
+        ConnlessMessage::RegisterServerEx {
+            registration: ServerRegistration {
+                internal_port: OWN.port,
+                country: 82,
+                max_clients: 10,
+                permanent: false,
+                name: name.into(),
+                internal_address: internal_address.into(),
+                city: "Ulm".into(),
+            },
+            os: our_os(),
+            version: VERSION_TEXT.into(),
+        }
+    }
+
+    fn registered(directories: &mut Directories, from: &str) {
+        let result = ConnlessMessage::RegistrationResult(RegistrationResult::Registered);
+        assert!(directories.handle(START, address(from), &result));
+    }
+
+    #[test]
+    fn a_server_looks_its_directory_up_registers_and_unregisters() {
+        let mut directories = Directories::new(START, &listed_in("dir.example.org"), OWN);
+        let not_yet = status("dir.example.org", RegistrationStatus::NotRegistered);
+        assert_eq!(events(&mut directories), [look_up("dir.example.org"), not_yet]);
+        assert_eq!(sent(&mut directories), []);
+
+        directories.resolved(START, &[address("[2001:db8::1]:22124"), address("198.51.100.1:22124")]);
+        let directory = address("198.51.100.1:22124");
+        assert_eq!(sent(&mut directories), [(directory, announced("Jam", "192.168.1.2"))]);
+        assert_eq!(events(&mut directories), [status("dir.example.org", RegistrationStatus::Requested)]);
+
+        registered(&mut directories, "198.51.100.1:22124");
+        assert_eq!(events(&mut directories), [status("dir.example.org", LISTED)]);
+        assert_eq!(directories.listed_servers(), None);
+
+        directories.stop();
+        assert_eq!(sent(&mut directories), [(directory, ConnlessMessage::UnregisterServer)]);
+        assert_eq!(directories.poll_timeout(), None);
+    }
+
+    #[test]
+    fn the_internal_address_is_the_public_one_if_told_and_empty_if_unknown() {
+        let public_ip = Some(Ipv4Addr::new(203, 0, 113, 1));
+        for (public_ip, ip, expected) in
+            [(public_ip, OWN.ip, "203.0.113.1"), (public_ip, None, "203.0.113.1"), (None, None, "")]
+        {
+            let config = Config { public_ip, ..listed_in("dir.example.org") };
+            let mut directories = Directories::new(START, &config, OwnAddress { ip, ..OWN });
+            directories.resolved(START, &[address("198.51.100.1:22124")]);
+            assert_eq!(sent(&mut directories)[0].1, announced("Jam", expected));
+        }
+    }
+
+    #[test]
+    fn a_private_server_is_silent() {
+        let mut directories = Directories::new(START, &Config::default(), OWN);
+        directories.stop();
+        assert_eq!((events(&mut directories), sent(&mut directories)), (vec![], vec![]));
+        assert_eq!(directories.poll_timeout(), None);
+    }
+
+    #[test]
+    fn another_directory_takes_the_place_of_the_first_and_late_addresses_of_it_do_not_count() {
+        let mut directories = Directories::new(START, &listed_in("one.example.org"), OWN);
+        directories.resolved(START, &[address("198.51.100.1:1")]);
+        registered(&mut directories, "198.51.100.1:1");
+        sent(&mut directories);
+        events(&mut directories);
+
+        directories.apply(START, &listed_in("two.example.org"));
+        assert_eq!(sent(&mut directories), [(address("198.51.100.1:1"), ConnlessMessage::UnregisterServer)]);
+        let not_yet = status("two.example.org", RegistrationStatus::NotRegistered);
+        assert_eq!(events(&mut directories), [look_up("two.example.org"), not_yet]);
+        directories.apply(START, &listed_in("three.example.org"));
+        events(&mut directories);
+        directories.resolved(START, &[address("198.51.100.2:2")]);
+        assert_eq!(sent(&mut directories), [], "that was the second one's address");
+        directories.resolved(START, &[address("198.51.100.3:3")]);
+        let (to, message) = sent(&mut directories).remove(0);
+        assert_eq!((to, message), (address("198.51.100.3:3"), announced("Jam", "192.168.1.2")));
+
+        directories.apply(START, &Config { profile: profile("Jam"), ..Config::default() });
+        assert_eq!(sent(&mut directories), [(address("198.51.100.3:3"), ConnlessMessage::UnregisterServer)]);
+        assert_eq!(directories.status(), DirectoryStatus::default());
+        assert_eq!(directories.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_new_name_is_told_to_the_directory_at_once() {
+        let mut directories = Directories::new(START, &listed_in("dir.example.org"), OWN);
+        directories.resolved(START, &[address("198.51.100.1:1")]);
+        registered(&mut directories, "198.51.100.1:1");
+        sent(&mut directories);
+        directories.apply(START, &listed_in("dir.example.org"));
+        assert_eq!(sent(&mut directories), []);
+        let renamed = Config { profile: profile("Session"), ..listed_in("dir.example.org") };
+        directories.apply(START, &renamed);
+        assert_eq!(
+            sent(&mut directories),
+            [(address("198.51.100.1:1"), announced("Session", "192.168.1.2"))]
+        );
+    }
+
+    #[test]
+    fn an_answer_that_makes_no_sense_is_told() {
+        let mut directories = Directories::new(START, &listed_in("dir.example.org"), OWN);
+        directories.resolved(START, &[address("198.51.100.1:1")]);
+        directories.handle_malformed(address("198.51.100.2:1"), 1016);
+        directories.handle_malformed(address("198.51.100.1:1"), 1006);
+        assert_eq!(directories.status().registration, RegistrationStatus::Requested);
+        directories.handle_malformed(address("198.51.100.1:1"), 1016);
+        assert_eq!(directories.status().registration, RegistrationStatus::UnknownResponse);
+    }
+
+    /// Registers a server at `from` with a directory.
+    fn register(directories: &mut Directories, now: Time, from: &str) {
+        assert!(directories.handle(now, address(from), &announced("Jam", "10.0.0.7")));
+    }
+
+    #[test]
+    fn a_directory_answers_and_obeys_nobody() {
+        let mut directories = Directories::new(START, &being_a_directory(), OWN);
+        let registered = vec![status("localhost", LISTED)];
+        assert_eq!(events(&mut directories), registered, "as a stock directory says it");
+        register(&mut directories, START, "203.0.113.7:1");
+        let done = ConnlessMessage::RegistrationResult(RegistrationResult::Registered);
+        assert_eq!(sent(&mut directories), [(address("203.0.113.7:1"), done)]);
+        assert_eq!(directories.listed_servers(), Some(1));
+
+        // A server that it lists is not its directory.
+        let opening = ConnlessMessage::SendEmptyMessage("203.0.113.9:5".parse().unwrap());
+        for message in [opening, ConnlessMessage::EmptyMessage] {
+            assert!(directories.handle(START, address("203.0.113.7:1"), &message));
+        }
+        assert_eq!(sent(&mut directories), []);
+
+        assert!(directories.handle(START, address("203.0.113.7:1"), &ConnlessMessage::UnregisterServer));
+        assert_eq!(directories.listed_servers(), Some(0));
+    }
+
+    #[test]
+    fn lists_are_ipv4_and_other_messages_are_not_ours() {
+        let mut directories = Directories::new(START, &being_a_directory(), OWN);
+        for nobody in ["[2001:db8::7]:1", "203.0.113.7:0"] {
+            register(&mut directories, START, nobody);
+            assert!(directories.handle(START, address(nobody), &ConnlessMessage::RequestServerList));
+        }
+        assert_eq!((directories.listed_servers(), sent(&mut directories)), (Some(0), vec![]));
+        let version = ConnlessMessage::VersionAndOs { os: Os::LINUX, version: "4".into() };
+        for other in [ConnlessMessage::RequestClientList, ConnlessMessage::Disconnection, version] {
+            assert!(!directories.handle(START, address("203.0.113.7:1"), &other));
+        }
+    }
+
+    #[test]
+    fn servers_that_are_no_directory_list_nobody() {
+        let mut directories = Directories::new(START, &listed_in("dir.example.org"), OWN);
+        register(&mut directories, START, "203.0.113.7:1");
+        assert!(directories.handle(START, address("203.0.113.7:1"), &ConnlessMessage::RequestServerList));
+        assert_eq!((directories.file(), sent(&mut directories)), (None, vec![]));
+    }
+
+    #[test]
+    fn changes_of_the_list_are_told_together() {
+        let mut directories = Directories::new(START, &being_a_directory(), OWN);
+        events(&mut directories);
+        register(&mut directories, START, "203.0.113.7:1");
+        register(&mut directories, START + Duration::from_secs(1), "203.0.113.7:2");
+        let due = START + LIST_CHANGE_DELAY;
+        assert_eq!(directories.poll_timeout(), Some(due));
+        directories.handle_timeout(due);
+        let [DirectoryEvent::ListChanged(file)] = &events(&mut directories)[..] else { panic!() };
+        assert_eq!(file.lines().count(), 2);
+        assert_eq!(Some(file), directories.file().as_ref());
+
+        // Renewing an entry changes nothing.
+        let mut now = due + Duration::from_secs(60);
+        register(&mut directories, now, "203.0.113.7:1");
+        directories.handle_timeout(now + LIST_CHANGE_DELAY);
+        assert_eq!(events(&mut directories), []);
+        // Expiry does.
+        while directories.listed_servers() == Some(2) {
+            now = directories.poll_timeout().unwrap();
+            directories.handle_timeout(now);
+        }
+        directories.handle_timeout(now + LIST_CHANGE_DELAY);
+        let [DirectoryEvent::ListChanged(file)] = &events(&mut directories)[..] else { panic!() };
+        assert!(file.starts_with("203.0.113.7:1;") && file.lines().count() == 1, "{file}");
+    }
+
+    #[test]
+    fn a_restarted_directory_knows_its_servers_and_forgets_them_in_time() {
+        let mut before = Directories::new(START, &being_a_directory(), OWN);
+        register(&mut before, START, "203.0.113.7:1");
+        register(&mut before, START, "203.0.113.8:1");
+        let file = before.file().unwrap();
+
+        let mut after = Directories::new(START, &being_a_directory(), OWN);
+        after.restore(START, &file);
+        assert_eq!((after.listed_servers(), after.file()), (Some(2), Some(file.clone())));
+        let expiry = START + Duration::from_secs(33 * 60);
+        after.handle_timeout(expiry);
+        assert_eq!(after.listed_servers(), Some(0));
+
+        let whitelist = vec![Ipv4Addr::new(203, 0, 113, 8)];
+        let own_directory = Some(OwnDirectory { whitelist, minimum_version: None });
+        let config = Config { own_directory, ..being_a_directory() };
+        let mut strict = Directories::new(START, &config, OWN);
+        strict.restore(START, &file);
+        assert_eq!(strict.listed_servers(), Some(1));
+        let mut none = Directories::new(START, &Config::default(), OWN);
+        none.restore(START, &file);
+        assert_eq!(none.listed_servers(), None);
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let mut directories = Directories::new(START, &being_a_directory(), OWN);
+        for _ in 0..3 * MAX_WAITING {
+            register(&mut directories, START, "203.0.113.7:1");
+        }
+        assert_eq!(sent(&mut directories).len(), MAX_WAITING);
     }
 }

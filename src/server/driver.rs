@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -18,9 +19,12 @@ use crate::units::{DEFAULT_PORT, FrameSize, MAX_DATAGRAM_BYTES, Time, WIRE_RATE_
 
 use super::command::{Command, RecordCommand};
 use super::config::Config;
-use super::core::Core;
+use super::core::{Core, DirectoryTask};
+use super::directory_file::DirectoryFile;
 use super::event::Event;
 use super::handle::{Handle, Request};
+use super::lookup::LookUps;
+use super::reachable::own_address;
 use super::recorder::{DirectoryError, Recorder, RecorderOptions, check_recording_directory, recorder};
 use super::status::{Counters, LATENESS_BOUNDS_MICROS};
 use super::wall_time::local_now;
@@ -56,6 +60,8 @@ pub struct Options {
     pub recorder: Option<RecorderOptions>,
     /// Recording is on from the start.
     pub record_at_start: bool,
+    /// Where a directory keeps its list across restarts.
+    pub directory_file: Option<PathBuf>,
     /// What the server does.
     pub config: Config,
     /// Seed of everything random.
@@ -72,6 +78,7 @@ impl Default for Options {
             tos: DEFAULT_TOS,
             recorder: None,
             record_at_start: true,
+            directory_file: None,
             config: Config::default(),
             seed: 0,
         }
@@ -106,6 +113,16 @@ pub enum StartError {
     /// The recordings' folder.
     #[error(transparent)]
     Recordings(#[from] DirectoryError),
+    /// The directory's file.
+    #[error(
+        "The directory's list cannot be read from {path}: {error}. Choose another file, or remove this one."
+    )]
+    DirectoryFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
     /// Anything else.
     #[error("The network cannot be used: {0}.")]
     System(#[from] io::Error),
@@ -166,9 +183,16 @@ impl Server {
             // It has just been given a recorder.
             let _ = core.execute(clock_now(), Command::Record(RecordCommand::Start));
         }
+        let (directory_file, known) = match &options.directory_file {
+            Some(path) => open_directory_file(path).map(|(file, text)| (Some(file), text))?,
+            None => (None, String::new()),
+        };
+        core.go_public(clock_now(), own_address(address), &known);
         let mut driver = Driver {
             core,
             requests,
+            look_ups: LookUps::start(handle.clone())?,
+            directory_file,
             socket,
             waiter,
             received: ReceiveBatch::new(RECEIVE_SLOTS),
@@ -246,6 +270,10 @@ fn start_recorder(core: &mut Core, options: RecorderOptions) -> Result<Recorder,
     Ok(Recorder::start(scribe)?)
 }
 
+fn open_directory_file(path: &Path) -> Result<(DirectoryFile, String), StartError> {
+    DirectoryFile::open(path).map_err(|error| StartError::DirectoryFile { path: path.to_owned(), error })
+}
+
 fn bind(options: &Options) -> Result<Socket, StartError> {
     let address = BindOptions {
         port: options.port,
@@ -273,6 +301,8 @@ fn wanted_address(options: &Options) -> String {
 struct Driver {
     core: Core,
     requests: Receiver<Request>,
+    look_ups: LookUps,
+    directory_file: Option<DirectoryFile>,
     socket: Socket,
     waiter: Waiter,
     received: ReceiveBatch,
@@ -297,8 +327,11 @@ impl Driver {
             self.flush();
             self.wait();
         }
-        self.core.stop(clock_now());
+        self.core.stop();
         self.flush();
+        if let (Some(file), Some(text)) = (&self.directory_file, self.core.directory_file()) {
+            file.write(text);
+        }
         let _ = self.waiter.unwatch(&self.socket);
     }
 
@@ -384,6 +417,14 @@ impl Driver {
         while let Some(event) = self.core.poll_event() {
             // Nobody reads, or nobody is left to read: the jam goes on.
             let _ = self.events.try_send(event);
+        }
+        while let Some(task) = self.core.poll_directory_task() {
+            match (task, &self.directory_file) {
+                (DirectoryTask::LookUp(name), _) => self.look_ups.ask(name),
+                (DirectoryTask::Save(text), Some(file)) => file.write(text),
+                // Its admin keeps no file.
+                (DirectoryTask::Save(_), None) => {}
+            }
         }
     }
 

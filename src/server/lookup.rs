@@ -39,9 +39,8 @@ impl LookUps {
 fn run(asked: &Receiver<String>, handle: &Handle) {
     for name in asked {
         let addresses = catch_unwind(|| addresses_of(&name)).unwrap_or_default();
-        if handle.execute(Command::DirectoryResolved(addresses)).is_err() {
-            return;
-        }
+        // A server that does not answer has stopped, or stands still for a moment and takes it later.
+        let _ = handle.execute(Command::DirectoryResolved(addresses));
     }
 }
 

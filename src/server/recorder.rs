@@ -74,7 +74,7 @@ pub enum RecordingFormat {
     Wav16,
     /// WAV of 24 bits.
     Wav24,
-    /// FLAC of 16 bits: the same sound as [`Self::Wav16`] in about half the space.
+    /// FLAC of 16 bits: the same sound as [`Self::Wav16`] in less space.
     Flac,
 }
 

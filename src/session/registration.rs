@@ -299,3 +299,322 @@ impl Openings {
         self.count <= MAX_NAT_OPENINGS
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn directory() -> SocketAddr {
+        address("198.51.100.1:22124")
+    }
+
+    fn announcement(name: &str) -> Announcement {
+        Announcement {
+            server: ServerRegistration {
+                internal_port: 22124,
+                country: 82,
+                max_clients: 10,
+                permanent: false,
+                name: name.into(),
+                internal_address: "192.168.1.2".into(),
+                city: "Ulm".into(),
+            },
+            os: Os::LINUX,
+            version: "4.0.0".into(),
+        }
+    }
+
+    fn registration_message(name: &str, permanent: bool) -> ConnlessMessage {
+        let Announcement { server, os, version } = announcement(name);
+        let registration = ServerRegistration { permanent, ..server };
+        ConnlessMessage::RegisterServerEx { registration, os, version }
+    }
+
+    /// A registration on a virtual clock, and what it has sent.
+    struct Scene {
+        now: Time,
+        registration: Registration,
+        sent: Vec<(Time, SocketAddr, ConnlessMessage)>,
+    }
+
+    impl Scene {
+        fn unresolved() -> Self {
+            let now = Time::ZERO + 7 * MINUTE;
+            let registration = Registration::new(now, now, announcement("Jam"));
+            Self { now, registration, sent: Vec::new() }
+        }
+
+        /// Its directory's name has just been looked up.
+        fn asking() -> Self {
+            let mut scene = Self::unresolved();
+            assert!(scene.registration.poll_look_up());
+            scene.resolve(&[directory()]);
+            scene
+        }
+
+        /// Listed, with nothing left in `sent`.
+        fn listed() -> Self {
+            let mut scene = Self::asking();
+            scene.answer(directory(), RegistrationResult::Registered);
+            scene.sent.clear();
+            scene
+        }
+
+        fn resolve(&mut self, addresses: &[SocketAddr]) {
+            self.registration.handle_addresses(self.now, addresses);
+            self.collect();
+        }
+
+        fn answer(&mut self, from: SocketAddr, result: RegistrationResult) {
+            self.registration.handle_result(from, Some(result));
+            self.collect();
+        }
+
+        /// Lets time pass, from deadline to deadline.
+        fn pass(&mut self, duration: Duration) {
+            let end = self.now + duration;
+            while let Some(due) = self.registration.poll_timeout().filter(|due| *due <= end) {
+                assert!(due >= self.now, "deadlines are never in the past after they were handled");
+                self.now = due;
+                self.registration.handle_timeout(due);
+                self.collect();
+            }
+            self.now = end;
+        }
+
+        fn collect(&mut self) {
+            while let Some((to, message)) = self.registration.poll_transmit() {
+                self.sent.push((self.now, to, message));
+            }
+        }
+
+        /// When registrations left, in ms since `start`.
+        fn registrations(&self, start: Time) -> Vec<u128> {
+            let is_one =
+                |message: &ConnlessMessage| matches!(message, ConnlessMessage::RegisterServerEx { .. });
+            let sent = self.sent.iter().filter(|(_, _, message)| is_one(message));
+            sent.map(|(at, _, _)| at.since(start).as_millis()).collect()
+        }
+    }
+
+    #[test]
+    fn a_silent_directory_is_asked_five_times_and_again_after_a_quarter_of_an_hour() {
+        let mut scene = Scene::asking();
+        let start = scene.now;
+        assert_eq!(scene.registration.status(), RegistrationStatus::Requested);
+        scene.pass(Duration::from_millis(2499));
+        assert_eq!(scene.registrations(start), [0, 500, 1000, 1500, 2000]);
+        assert_eq!(scene.registration.status(), RegistrationStatus::Requested);
+        scene.pass(Duration::from_millis(1));
+        assert_eq!(scene.registration.status(), RegistrationStatus::TimedOut);
+        scene.pass(REGISTRATION_INTERVAL);
+        assert_eq!(scene.registrations(start)[5..], [900_000, 900_500, 901_000, 901_500, 902_000]);
+        assert!(scene.registration.poll_look_up(), "the directory may have moved");
+    }
+
+    #[test]
+    fn an_answer_ends_the_asking_and_the_entry_is_renewed() {
+        let mut scene = Scene::asking();
+        let start = scene.now;
+        scene.pass(Duration::from_millis(700));
+        let listed = RegistrationStatus::Answered(RegistrationResult::Registered);
+        for round in 1..=3 {
+            scene.answer(directory(), RegistrationResult::Registered);
+            scene.pass((start + REGISTRATION_INTERVAL * round).since(scene.now));
+            assert_eq!(scene.registration.status(), listed, "no flicker while it is renewed");
+            assert!(scene.registration.poll_look_up());
+            scene.resolve(&[directory()]);
+        }
+        assert_eq!(scene.registrations(start), [0, 500, 900_000, 1_800_000, 2_700_000]);
+    }
+
+    #[test]
+    fn the_directorys_verdict_is_told_and_asked_for_again() {
+        for verdict in [
+            RegistrationResult::ListFull,
+            RegistrationResult::VersionTooOld,
+            RegistrationResult::RequirementsNotFulfilled,
+        ] {
+            let mut scene = Scene::asking();
+            scene.answer(directory(), verdict);
+            assert_eq!(scene.registration.status(), RegistrationStatus::Answered(verdict));
+            scene.sent.clear();
+            scene.pass(REGISTRATION_INTERVAL);
+            scene.answer(directory(), RegistrationResult::Registered);
+            let listed = RegistrationStatus::Answered(RegistrationResult::Registered);
+            assert_eq!(scene.registration.status(), listed);
+        }
+        let mut scene = Scene::asking();
+        scene.registration.handle_result(directory(), None);
+        assert_eq!(scene.registration.status(), RegistrationStatus::UnknownResponse);
+    }
+
+    #[test]
+    fn answers_of_others_do_not_count() {
+        let mut scene = Scene::asking();
+        for other in ["198.51.100.1:22125", "198.51.100.2:22124", "[::1]:22124"] {
+            scene.answer(address(other), RegistrationResult::Registered);
+            scene.registration.handle_result(address(other), None);
+        }
+        assert_eq!(scene.registration.status(), RegistrationStatus::Requested);
+        let mut scene = Scene::unresolved();
+        scene.answer(directory(), RegistrationResult::Registered);
+        assert_eq!(scene.registration.status(), RegistrationStatus::NotRegistered);
+    }
+
+    #[test]
+    fn the_nat_is_kept_open_every_59_seconds() {
+        let mut scene = Scene::listed();
+        let start = scene.now;
+        scene.pass(3 * MINUTE);
+        let empty = |seconds: u32| (start + SECOND * seconds, directory(), ConnlessMessage::EmptyMessage);
+        assert_eq!(scene.sent, [empty(59), empty(118), empty(177)]);
+    }
+
+    #[test]
+    fn a_server_is_permanent_after_48_hours() {
+        let mut scene = Scene::listed();
+        scene.pass(Duration::from_secs(48 * 3600 - 1));
+        let is_permanent = |message: &ConnlessMessage| match message {
+            ConnlessMessage::RegisterServerEx { registration, .. } => registration.permanent,
+            _ => false,
+        };
+        assert!(!scene.sent.iter().any(|(_, _, message)| is_permanent(message)));
+        scene.pass(SECOND);
+        let (_, _, last) = scene
+            .sent
+            .iter()
+            .rfind(|(_, _, m)| matches!(m, ConnlessMessage::RegisterServerEx { .. }))
+            .unwrap();
+        assert_eq!(*last, registration_message("Jam", true));
+    }
+
+    #[test]
+    fn stopping_unregisters_once_and_then_is_silent() {
+        let mut scene = Scene::listed();
+        scene.registration.stop();
+        scene.registration.stop();
+        scene.collect();
+        assert_eq!(scene.sent, [(scene.now, directory(), ConnlessMessage::UnregisterServer)]);
+        assert_eq!(scene.registration.status(), RegistrationStatus::NotRegistered);
+        assert_eq!(scene.registration.poll_timeout(), None);
+        scene.answer(directory(), RegistrationResult::Registered);
+        assert_eq!(scene.registration.status(), RegistrationStatus::NotRegistered);
+        assert!(!scene.registration.poll_look_up());
+
+        let mut never_asked = Scene::unresolved();
+        never_asked.registration.stop();
+        never_asked.collect();
+        assert_eq!(never_asked.sent, []);
+    }
+
+    #[test]
+    fn news_is_announced_at_once_and_nothing_new_is_not() {
+        let mut scene = Scene::listed();
+        scene.registration.announce(scene.now, announcement("Jam"));
+        scene.collect();
+        assert_eq!(scene.sent, []);
+        scene.registration.announce(scene.now, announcement("Session"));
+        scene.collect();
+        assert_eq!(scene.sent, [(scene.now, directory(), registration_message("Session", false))]);
+        // A lost datagram is sent again.
+        scene.pass(Duration::from_millis(500));
+        assert_eq!(scene.sent.len(), 2);
+    }
+
+    #[test]
+    fn a_failed_look_up_is_repeated_ever_more_slowly() {
+        let mut scene = Scene::unresolved();
+        assert_eq!(scene.registration.status(), RegistrationStatus::NotRegistered);
+        for pause in [5, 10, 20, 40, 80, 160, 300, 300] {
+            assert!(scene.registration.poll_look_up());
+            assert!(!scene.registration.poll_look_up(), "one is under way");
+            scene.resolve(&[address("[2001:db8::1]:22124")]);
+            assert_eq!(scene.registration.status(), RegistrationStatus::BadAddress);
+            scene.pass(SECOND * pause - Duration::from_micros(1));
+            assert!(!scene.registration.poll_look_up());
+            scene.pass(Duration::from_micros(1));
+        }
+        assert!(scene.registration.poll_look_up());
+        scene.resolve(&[address("[2001:db8::1]:22124"), directory()]);
+        assert_eq!(scene.registration.status(), RegistrationStatus::Requested);
+        assert_eq!(scene.sent, [(scene.now, directory(), registration_message("Jam", false))]);
+    }
+
+    #[test]
+    fn a_known_directory_survives_failing_look_ups_and_round_robin() {
+        let mut scene = Scene::listed();
+        scene.pass(REGISTRATION_INTERVAL);
+        assert!(scene.registration.poll_look_up());
+        scene.answer(directory(), RegistrationResult::Registered);
+        scene.sent.clear();
+        scene.resolve(&[]);
+        let listed = RegistrationStatus::Answered(RegistrationResult::Registered);
+        assert_eq!((scene.registration.status(), scene.sent.len()), (listed, 0));
+        scene.pass(5 * SECOND);
+        assert!(scene.registration.poll_look_up(), "the look-up is repeated soon");
+        scene.resolve(&[address("198.51.100.9:22124"), directory()]);
+        assert_eq!((scene.registration.status(), scene.sent.len()), (listed, 0));
+    }
+
+    #[test]
+    fn a_directory_that_has_moved_is_followed() {
+        let mut scene = Scene::listed();
+        scene.pass(REGISTRATION_INTERVAL);
+        assert!(scene.registration.poll_look_up());
+        scene.sent.clear();
+        let moved = address("198.51.100.9:22124");
+        scene.resolve(&[moved]);
+        let expected = [
+            (scene.now, directory(), ConnlessMessage::UnregisterServer),
+            (scene.now, moved, registration_message("Jam", false)),
+        ];
+        assert_eq!(scene.sent, expected);
+        scene.answer(directory(), RegistrationResult::ListFull);
+        assert_eq!(scene.registration.status(), RegistrationStatus::Requested, "the old one is nobody now");
+    }
+
+    #[test]
+    fn another_address_is_tried_when_one_is_silent() {
+        let mut scene = Scene::asking();
+        scene.pass(REGISTRATION_INTERVAL + 3 * SECOND);
+        assert_eq!(scene.registration.status(), RegistrationStatus::TimedOut);
+        assert!(scene.registration.poll_look_up());
+        scene.sent.clear();
+        let other = address("198.51.100.9:22124");
+        scene.resolve(&[directory(), other]);
+        assert_eq!(scene.sent.last().map(|(_, to, _)| *to), Some(other));
+        assert_eq!(scene.registration.status(), RegistrationStatus::Requested);
+    }
+
+    #[test]
+    fn only_the_directory_opens_our_nat_and_only_so_often() {
+        let mut scene = Scene::listed();
+        let client: SocketAddrV4 = "203.0.113.5:22134".parse().unwrap();
+        let open = |scene: &mut Scene, from: SocketAddr, client: SocketAddrV4| {
+            scene.registration.handle_nat_opening(scene.now, from, client);
+            scene.collect();
+            std::mem::take(&mut scene.sent).len()
+        };
+        assert_eq!(open(&mut scene, address("203.0.113.9:22124"), client), 0);
+        assert_eq!(open(&mut scene, address("198.51.100.1:22125"), client), 0);
+        for nobody in ["203.0.113.5:0", "0.0.0.0:5", "255.255.255.255:5", "224.0.0.1:5"] {
+            assert_eq!(open(&mut scene, directory(), nobody.parse().unwrap()), 0, "{nobody}");
+        }
+        scene.registration.handle_nat_opening(scene.now, directory(), client);
+        scene.collect();
+        assert_eq!(scene.sent, [(scene.now, client.into(), ConnlessMessage::EmptyMessage)]);
+        scene.sent.clear();
+        let obeyed: usize = (0..1000).map(|_| open(&mut scene, directory(), client)).sum();
+        assert_eq!(obeyed as u32, MAX_NAT_OPENINGS - 1);
+        scene.pass(SECOND);
+        assert_eq!(open(&mut scene, directory(), client), 1);
+    }
+}

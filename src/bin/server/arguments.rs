@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use jamulet::units::{DEFAULT_PORT, MAX_CHANNELS};
 
@@ -26,7 +26,7 @@ const USAGE: &str = "jamulet-server [OPTIONS]
 
 const EXAMPLES: &str = "Examples:
   jamulet-server -w \"Friday band, 20:00\"
-  jamulet-server -u 20 -F -e anygenre1.jamulus.app:22124 -o \"Friday Band;Berlin;DE\"
+  jamulet-server -F -e anygenre1.jamulus.app:22124 -o \"Friday Band;Berlin;DE\"
   jamulet-server --config /etc/jamulet-server.toml
 
 Musicians connect with Jamulus 3.6 or later, or with the Jamulet plugin in their
@@ -137,9 +137,9 @@ pub(crate) struct Arguments {
     #[arg(long, help_heading = RECORDING)]
     pub(crate) norecord: bool,
 
-    /// How tracks are stored
+    /// How tracks are stored: WAV of 16 or 24 bits, or FLAC
     #[arg(long, value_name = "FORMAT", default_value = "wav16", help_heading = RECORDING)]
-    pub(crate) recordingformat: RecordingFormat,
+    pub(crate) recordingformat: TrackFormat,
 
     /// Stop recording when less than this is free on the disk; K, M and G are understood
     #[arg(long, value_name = "BYTES", default_value = "1G", value_parser = values::bytes)]
@@ -250,25 +250,19 @@ struct ClientOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Optional<T>(pub(crate) Option<T>);
 
-/// How tracks are stored.
+/// How tracks are stored: 16-bit WAV as Jamulus does, 24-bit WAV, or FLAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum RecordingFormat {
-    /// 16-bit WAV, as Jamulus
+pub(crate) enum TrackFormat {
     Wav16,
-    /// 24-bit WAV
     Wav24,
-    /// FLAC: as exact as wav24, half as large
     Flac,
 }
 
-/// What the program prints.
+/// What the program prints: sentences, records, or what suits the reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// Sentences on a terminal, records elsewhere
     Auto,
-    /// Sentences
     Text,
-    /// One record a line
     Logfmt,
 }
 
@@ -288,10 +282,19 @@ pub(crate) fn sentence(error: &clap::Error) -> String {
     let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
     let mut characters = first.chars();
     let capital: String = characters.next().into_iter().flat_map(char::to_uppercase).collect();
-    let rest = characters.as_str().trim_end_matches('.');
-    match error.get(ContextKind::SuggestedArg) {
-        Some(ContextValue::String(similar)) => format!("{capital}{rest}. Did you mean {similar}?"),
-        _ => format!("{capital}{rest}. Try jamulet-server --help."),
+    let rest = characters.as_str().trim_end_matches(['.', ':']);
+    let remedy = match (error.get(ContextKind::SuggestedArg), error.get(ContextKind::ValidValue)) {
+        (Some(ContextValue::String(similar)), _) => format!("Did you mean {similar}?"),
+        (_, Some(ContextValue::Strings(valid))) if !valid.is_empty() => {
+            format!("Write one of: {}.", valid.join(", "))
+        }
+        _ => "Try jamulet-server --help.".to_owned(),
+    };
+    match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(missing))) => {
+            format!("This also needs {}. {remedy}", missing.join(" and "))
+        }
+        _ => format!("{capital}{rest}. {remedy}"),
     }
 }
 

@@ -6,10 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
 use jamulet::protocol::{ServerAddress, utf16_len};
-use jamulet::server::{Config, DirectoryChoice, Options, OwnDirectory, ServerProfile, ToldFeatures};
+use jamulet::server::{
+    Config, DirectoryChoice, Options, OwnDirectory, RecorderOptions, RecordingFormat, ServerProfile,
+    ToldFeatures,
+};
 use jamulet::units::{FrameSize, MAX_CITY_UNITS, MAX_SERVER_NAME_UNITS};
 
-use crate::arguments::{Arguments, LogFormat, Optional};
+use crate::arguments::{Arguments, LogFormat, Optional, TrackFormat};
 use crate::values::country_number;
 use crate::welcome::welcome;
 
@@ -31,15 +34,20 @@ pub(crate) struct Plan {
 /// What is printed, and written where.
 #[derive(Clone, Debug)]
 pub(crate) struct LogPlan {
+    /// Written beside what is printed.
     pub(crate) file: Option<PathBuf>,
+    /// Of what is printed; a file always has pairs.
     pub(crate) format: LogFormat,
+    /// Addresses name the network only.
     pub(crate) mask_addresses: bool,
 }
 
 /// Remote control.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RpcPlan {
+    /// Where to listen (TCP).
     pub(crate) address: SocketAddr,
+    /// Holds what clients must know.
     pub(crate) secret_file: PathBuf,
 }
 
@@ -67,9 +75,11 @@ pub(crate) fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {
             bind_ip6,
             ipv6: !arguments.noipv6,
             tos: arguments.qos,
+            recorder: recorder(arguments),
+            record_at_start: !arguments.norecord,
+            directory_file: path(&arguments.directoryfile),
             config,
             seed: seed(),
-            ..Options::default()
         },
         log: LogPlan {
             file: path(&arguments.log),
@@ -186,6 +196,16 @@ fn is_version(text: &str) -> bool {
         && text[numbers.len()..].starts_with(|character: char| character.is_ascii_digit())
         && text.parse::<Ipv4Addr>().is_err()
         && text.matches('.').count() <= 2
+}
+
+fn recorder(arguments: &Arguments) -> Option<RecorderOptions> {
+    let format = match arguments.recordingformat {
+        TrackFormat::Wav16 => RecordingFormat::Wav16,
+        TrackFormat::Wav24 => RecordingFormat::Wav24,
+        TrackFormat::Flac => RecordingFormat::Flac,
+    };
+    let directory = path(&arguments.recording)?;
+    Some(RecorderOptions { directory, format, min_free_bytes: arguments.minfreespace.0 })
 }
 
 fn rpc(arguments: &Arguments, notes: &mut Vec<String>) -> anyhow::Result<Option<RpcPlan>> {

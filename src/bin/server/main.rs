@@ -5,9 +5,11 @@
 
 mod arguments;
 mod config_file;
+mod doors;
 mod effective;
 mod log;
 mod signals;
+mod status;
 mod systemd;
 mod values;
 mod welcome;
@@ -22,6 +24,7 @@ use clap::ArgMatches;
 use crossbeam::channel::select;
 use jamulet::server::{Command, RecordCommand, Server, reachable_addresses};
 
+use self::doors::{DoorPlan, Doors};
 use self::effective::Plan;
 use self::log::{Level, Log, Record};
 use self::signals::Signal;
@@ -44,15 +47,22 @@ fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     let result = match words.split_first() {
         Some((word, rest)) if word == "config" => print_config(rest),
+        Some((word, rest)) if word == "status" => status::run(rest),
         _ => run(&words),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
     match error.downcast_ref::<clap::Error>() {
         // Help and version.
         Some(asked) => asked.exit(),
-        None => eprintln!("{error:#}"),
+        None => eprintln!("{}", in_one_line(&error)),
     }
     ExitCode::FAILURE
+}
+
+/// With its causes, and an end also where the system's words have none.
+fn in_one_line(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}").replace('\n', " ");
+    if text.ends_with(['.', '?']) { text } else { text + "." }
 }
 
 /// All options: those typed, and those of the file that they name.
@@ -87,16 +97,21 @@ fn run(words: &[OsString]) -> anyhow::Result<()> {
         signals::wait_for_signals().context("The system does not let this program react to Ctrl-C")?;
     let log = Log::start(&plan.log)?;
     let max_clients = plan.options.config.max_clients;
+    let door_plan = DoorPlan::new(plan.rpc.as_ref(), plan.metrics)?;
     let server = Server::start(plan.options)?;
-    let service_manager = ServiceManager::ready(server.handle())?;
     for note in plan.notes {
         log.warn("note", note);
     }
-    greet(&log, server.local_addr(), max_clients, log::is_for_people(plan.log.format));
+    let doors = Doors::open(door_plan, server.local_addr().port(), &server.handle(), &log)?;
+    let service_manager = ServiceManager::ready(server.handle())?;
+    greet(&log, &server, &doors, max_clients, log::is_for_people(plan.log.format));
     loop {
         select! {
             recv(server.events()) -> event => match event {
-                Ok(event) => log.event(&event),
+                Ok(event) => {
+                    doors.notify(&event);
+                    log.event(&event);
+                }
                 Err(_) => {
                     log.finish();
                     bail!("The server stopped because of a fault in it. Please start it again, and report this.")
@@ -113,6 +128,7 @@ fn run(words: &[OsString]) -> anyhow::Result<()> {
     }
     service_manager.stopping();
     server.stop();
+    drop(doors);
     log.write(Record::told(Level::Info, "stopped", "Stopped."));
     log.finish();
     Ok(())
@@ -123,12 +139,12 @@ fn reload(words: &[OsString], matches: &ArgMatches, server: &Server, log: &Log) 
     let new = match Configuration::read(words) {
         Ok(new) => new,
         Err(error) => {
-            let sentence = format!("The configuration stays as it was: {error:#}");
+            let sentence = format!("The configuration stays as it was. {}", in_one_line(&error));
             return log.write(Record::told(Level::Error, "reload_failed", sentence));
         }
     };
     if let Err(error) = log.reopen(&new.plan.log) {
-        log.write(Record::told(Level::Error, "log_failed", format!("{error:#}")));
+        log.write(Record::told(Level::Error, "log_failed", in_one_line(&error)));
     }
     for note in new.plan.notes {
         log.warn("note", note);
@@ -152,14 +168,14 @@ fn execute(server: &Server, log: &Log, command: Command) {
 }
 
 /// Tells that the server is ready, and where; to people also what to do.
-fn greet(log: &Log, bound: SocketAddr, max_clients: usize, for_people: bool) {
-    let port = bound.port();
-    let version = env!("CARGO_PKG_VERSION");
+fn greet(log: &Log, server: &Server, doors: &Doors, max_clients: usize, for_people: bool) {
+    let bound = server.local_addr();
+    let (version, port) = (env!("CARGO_PKG_VERSION"), bound.port());
     let mut sentence =
         format!("Jamulet server {version} is ready for {max_clients} musicians on UDP port {port}.");
     let addresses = reachable_addresses(bound);
     if for_people {
-        sentence += &advice(bound, &addresses);
+        sentence += &advice(bound, &addresses, doors);
     }
     let mut ready = Record::new("ready", sentence)
         .with("version", version)
@@ -168,10 +184,15 @@ fn greet(log: &Log, bound: SocketAddr, max_clients: usize, for_people: bool) {
     for address in addresses {
         ready = ready.with("address", address);
     }
+    for (name, address) in [("rpc", doors.rpc_address()), ("metrics", doors.metrics_address())] {
+        if let Some(address) = address {
+            ready = ready.with(name, address);
+        }
+    }
     log.write(ready);
 }
 
-fn advice(bound: SocketAddr, addresses: &[SocketAddr]) -> String {
+fn advice(bound: SocketAddr, addresses: &[SocketAddr], doors: &Doors) -> String {
     let mut advice = String::from("\nMusicians connect to:\n");
     for address in addresses {
         let whom = if address.ip().is_loopback() { "from this computer" } else { "from your network" };
@@ -182,6 +203,12 @@ fn advice(bound: SocketAddr, addresses: &[SocketAddr]) -> String {
         advice += &format!(
             "From the internet: your router's public address, with UDP port {port} forwarded to this computer.\n"
         );
+    }
+    if let Some(address) = doors.rpc_address() {
+        advice += &format!("Remote control (JSON-RPC) listens on TCP {address}.\n");
+    }
+    if let Some(address) = doors.metrics_address() {
+        advice += &format!("Figures for Prometheus: http://{address}/metrics\n");
     }
     advice + "Press Ctrl-C to stop."
 }

@@ -6,8 +6,9 @@ use crate::server::channel::Channel;
 use crate::server::command::{BanTarget, Command, CommandError};
 use crate::server::config::{ServerProfile, clamped_welcome};
 use crate::server::connless::feature;
+use crate::server::directories::Directories;
 use crate::server::event::{Event, LeaveReason};
-use crate::server::status::{Counters, DirectoryStatus, DropReason, Status};
+use crate::server::status::{Counters, DropReason, Status};
 use crate::units::{ChannelId, FrameSize, MAX_CHAT_INPUT_UNITS, MAX_CHAT_UNITS, Time};
 
 impl Core {
@@ -17,14 +18,21 @@ impl Core {
     /// When it makes no sense now; nothing has changed then.
     pub fn execute(&mut self, now: Time, command: Command) -> Result<(), CommandError> {
         match command {
-            Command::Reload(live) => self.config.apply(*live),
+            Command::Reload(live) => {
+                self.config.apply(*live);
+                self.announce(now);
+            }
             Command::SetName(name) => {
                 let profile = ServerProfile { name, ..self.config.profile.clone() };
                 self.config.profile = profile.clamped();
+                self.announce(now);
             }
             Command::SetWelcome(welcome) => self.config.welcome = welcome.and_then(clamped_welcome),
-            Command::SetDirectory(choice) => self.config.directory = choice,
-            Command::DirectoryResolved(_) => {}
+            Command::SetDirectory(choice) => {
+                self.config.directory = choice;
+                self.announce(now);
+            }
+            Command::DirectoryResolved(addresses) => self.directory_resolved(now, &addresses),
             Command::Broadcast(text) => self.broadcast(now, text),
             Command::Whisper { to, text } => self.whisper(now, to, text)?,
             Command::Kick(id) => self.kick(now, id, LeaveReason::Kicked)?,
@@ -35,8 +43,12 @@ impl Core {
         Ok(())
     }
 
-    /// Says goodbye before the server stops: to everyone, if the configuration says so.
-    pub fn stop(&mut self, _now: Time) {
+    /// Says goodbye before the server stops: to its directory, and to everyone if the configuration says so.
+    pub fn stop(&mut self) {
+        if let Some(directories) = &mut self.directories {
+            directories.stop();
+        }
+        self.collect_directories();
         if self.config.disconnect_on_quit {
             let farewell = ConnlessMessage::Disconnection.to_datagram();
             for channel in self.roster.iter() {
@@ -52,8 +64,8 @@ impl Core {
             max_clients: self.config.max_clients,
             profile: self.config.profile.clone(),
             welcome: self.config.welcome.clone().unwrap_or_default(),
-            directory: DirectoryStatus::default(),
-            listed_servers: None,
+            directory: self.directories.as_ref().map(Directories::status).unwrap_or_default(),
+            listed_servers: self.directories.as_ref().and_then(Directories::listed_servers),
             recorder: self.recorder_status(),
             clients: self.roster.iter().map(|channel| channel.status(now)).collect(),
             bans: self.doorman.bans(now),

@@ -51,8 +51,8 @@ pub(super) struct Listed {
 /// names (about 17 kB with everything) can be had twice a second from one address and 15 times a second in all.
 /// Beyond it nothing at all is sent; clients ask again every 2 s.
 ///
-/// Of 150 entries with the longest names in the longest UTF-8 form the last five do not fit into a datagram
-/// that clients accept, and are left out of the full list (`protocol` cuts it); usual names take a third of that.
+/// If all 149 have the longest names and cities in the longest UTF-8 form, the last four do not fit into the
+/// longest datagram that clients accept, and are left out of the full list; usual names take a third of that.
 pub(super) struct ServerList {
     rules: OwnDirectory,
     minimum_version: Option<Version>,
@@ -285,4 +285,289 @@ fn is_private(ip: Ipv4Addr) -> bool {
 
 fn is_welcome(whitelist: &[Ipv4Addr], ip: Ipv4Addr) -> bool {
     whitelist.is_empty() || whitelist.contains(&ip)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Time = Time::ZERO;
+    const PUBLIC_IP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+
+    fn v4(text: &str) -> SocketAddrV4 {
+        text.parse().unwrap()
+    }
+
+    fn server(name: &str, internal: &str) -> ServerRegistration {
+        ServerRegistration {
+            internal_port: 22199,
+            country: 82,
+            max_clients: 7,
+            permanent: false,
+            name: name.into(),
+            internal_address: internal.into(),
+            city: "Ulm".into(),
+        }
+    }
+
+    fn directory(rules: OwnDirectory, public_ip: Option<Ipv4Addr>) -> ServerList {
+        let own = ServerRegistration { internal_port: 0, permanent: true, ..server("Directory", "") };
+        ServerList::new(NOW, &rules, own, public_ip)
+    }
+
+    fn open_directory() -> ServerList {
+        directory(OwnDirectory::default(), None)
+    }
+
+    fn register(list: &mut ServerList, source: &str, internal: &str) -> Option<RegistrationResult> {
+        list.register(NOW, v4(source), &server("Jam", internal), Some("4.0.0")).map(|(result, _)| result)
+    }
+
+    /// All that a request of `client` draws.
+    fn ask(list: &mut ServerList, now: Time, client: &str) -> Vec<(SocketAddr, ConnlessMessage)> {
+        let mut sent = Vec::new();
+        list.answer(now, v4(client), |to, message| sent.push((to, message.clone())));
+        sent
+    }
+
+    /// The addresses of the two lists that `client` is told, which are the same in both; the directory's own
+    /// aside.
+    fn told(list: &mut ServerList, client: &str) -> Vec<SocketAddrV4> {
+        let sent = ask(list, NOW, client);
+        let [.., (_, ConnlessMessage::ReducedServerList(reduced)), (_, ConnlessMessage::ServerList(full))] =
+            &sent[..]
+        else {
+            panic!("{sent:?}");
+        };
+        let full = full.iter().map(|entry| SocketAddrV4::new(entry.ip, entry.registration.internal_port));
+        let reduced: Vec<_> = reduced.iter().map(|entry| entry.address).collect();
+        assert!(full.eq(reduced.iter().copied()));
+        assert_eq!(reduced[0], v4("0.0.0.0:0"), "first the directory itself, known by its address");
+        reduced[1..].to_vec()
+    }
+
+    /// (server, client, what a client there is told): docs/PROTOCOL.md §4, the NAT rules word by word.
+    #[test]
+    fn who_is_told_which_address() {
+        const PUBLIC: &str = "203.0.113.7:40001";
+        const BESIDE: &str = "192.168.1.7:22124";
+        const INTERNAL: &str = "10.0.0.7:22199";
+        for (source, client, expected) in [
+            // Both on the internet, apart, or at least behind different NATs.
+            (PUBLIC, "203.0.113.8:22134", PUBLIC),
+            // Behind the same NAT.
+            (PUBLIC, "203.0.113.7:50000", INTERNAL),
+            // A server beside the directory, a client on the internet.
+            (BESIDE, "203.0.113.8:22134", INTERNAL),
+            ("127.0.0.1:22124", "203.0.113.8:22134", INTERNAL),
+            ("10.9.9.9:22124", "203.0.113.8:22134", INTERNAL),
+            ("172.16.0.1:22124", "203.0.113.8:22134", INTERNAL),
+            ("172.31.255.255:22124", "203.0.113.8:22134", INTERNAL),
+            // These are not private.
+            ("172.15.255.255:22124", "203.0.113.8:22134", "172.15.255.255:22124"),
+            ("172.32.0.1:22124", "203.0.113.8:22134", "172.32.0.1:22124"),
+            ("192.169.0.1:22124", "203.0.113.8:22134", "192.169.0.1:22124"),
+            ("169.254.0.1:22124", "203.0.113.8:22134", "169.254.0.1:22124"),
+            // A client beside the directory always gets source addresses, also for the server on its machine.
+            (PUBLIC, "192.168.1.8:22134", PUBLIC),
+            (BESIDE, "192.168.1.8:22134", BESIDE),
+            (BESIDE, "192.168.1.7:22134", BESIDE),
+            (BESIDE, "127.0.0.1:22134", BESIDE),
+        ] {
+            let mut list = open_directory();
+            assert_eq!(register(&mut list, source, "10.0.0.7"), Some(RegistrationResult::Registered));
+            assert_eq!(told(&mut list, client), [v4(expected)], "{source} as told to {client}");
+        }
+    }
+
+    #[test]
+    fn servers_on_the_internet_are_asked_to_let_the_client_in_before_it_is_told_of_them() {
+        for (public_ip, client, let_in) in [
+            (None, "203.0.113.8:22134", "203.0.113.8:22134"),
+            (Some(PUBLIC_IP), "203.0.113.8:22134", "203.0.113.8:22134"),
+            (Some(PUBLIC_IP), "192.168.1.8:22134", "198.51.100.1:22134"),
+            (None, "192.168.1.8:22134", "192.168.1.8:22134"),
+        ] {
+            let mut list = directory(OwnDirectory::default(), public_ip);
+            for source in ["203.0.113.7:1", "192.168.1.7:2", "127.0.0.1:3", "203.0.113.9:4"] {
+                register(&mut list, source, "10.0.0.7");
+            }
+            let sent = ask(&mut list, NOW, client);
+            let opening = ConnlessMessage::SendEmptyMessage(v4(let_in));
+            assert_eq!(sent[0], (v4("203.0.113.7:1").into(), opening.clone()), "{client}");
+            assert_eq!(sent[1], (v4("203.0.113.9:4").into(), opening), "{client}");
+            assert!(sent[2..].iter().all(|(to, _)| *to == v4(client).into()));
+            assert_eq!(sent[2..].iter().map(|(_, message)| message.id()).collect::<Vec<_>>(), [1018, 1006]);
+        }
+    }
+
+    #[test]
+    fn an_entry_says_what_its_server_has_said_last() {
+        let mut list = open_directory();
+        let mut register = |name: &str, permanent| {
+            let server = ServerRegistration { permanent, ..server(name, "10.0.0.7") };
+            list.register(NOW, v4("203.0.113.7:1"), &server, None)
+        };
+        assert_eq!(register("Jam", false), Some((RegistrationResult::Registered, true)));
+        assert_eq!(register("Jam", false), Some((RegistrationResult::Registered, false)), "nothing new");
+        assert_eq!(register("Session", true), Some((RegistrationResult::Registered, true)));
+        assert_eq!(list.len(), 1);
+        let sent = ask(&mut list, NOW, "203.0.113.8:5");
+        let Some((_, ConnlessMessage::ServerList(entries))) = sent.last() else { panic!("{sent:?}") };
+        let expected = ServerRegistration { internal_port: 1, permanent: true, ..server("Session", "") };
+        assert_eq!((entries[1].ip, &entries[1].registration), (Ipv4Addr::new(203, 0, 113, 7), &expected));
+    }
+
+    #[test]
+    fn an_empty_internal_address_is_this_machine_and_nonsense_no_registration() {
+        let mut list = open_directory();
+        assert_eq!(register(&mut list, "203.0.113.7:1", ""), Some(RegistrationResult::Registered));
+        assert_eq!(told(&mut list, "203.0.113.7:5"), [v4("127.0.0.1:22199")]);
+        for nonsense in ["nonsense", "1.2.3", "1.2.3.4:5", " 1.2.3.4", "::1", "256.1.1.1"] {
+            assert_eq!(register(&mut list, "203.0.113.9:1", nonsense), None, "{nonsense}");
+        }
+        assert_eq!(list.len(), 1);
+    }
+
+    /// The order of the checks is that of Debian's Jamulus 3.9.1 (`-f "127.0.0.2;[3.9.0]"`).
+    #[test]
+    fn old_versions_and_strangers_are_refused() {
+        use RegistrationResult::{Registered, RequirementsNotFulfilled, VersionTooOld};
+        let rules = OwnDirectory {
+            whitelist: vec![Ipv4Addr::new(203, 0, 113, 7)],
+            minimum_version: Some("3.9.0".into()),
+        };
+        let mut list = directory(rules, None);
+        for (source, version, expected) in [
+            ("203.0.113.7:1", Some("3.9.0"), Registered),
+            ("203.0.113.7:2", Some("3.9.0dev"), Registered),
+            ("203.0.113.7:3", Some("3.10.0"), Registered),
+            ("203.0.113.7:4", Some("4.0.0-jamulet0.1"), Registered),
+            ("203.0.113.7:5", Some("3.8.9"), VersionTooOld),
+            ("203.0.113.7:6", Some("junk"), VersionTooOld),
+            ("203.0.113.7:7", Some(""), VersionTooOld),
+            ("203.0.113.7:8", None, VersionTooOld),
+            ("203.0.113.8:1", Some("3.8.9"), VersionTooOld),
+            ("203.0.113.8:1", None, VersionTooOld),
+            ("203.0.113.8:1", Some("3.9.0"), RequirementsNotFulfilled),
+        ] {
+            let answer = list.register(NOW, v4(source), &server("Jam", ""), version);
+            assert_eq!(answer, Some((expected, expected == Registered)), "{source} {version:?}");
+        }
+        assert_eq!(list.len(), 4);
+        let mut anybody = open_directory();
+        let old = anybody.register(NOW, v4("203.0.113.8:1"), &server("Jam", ""), None);
+        assert_eq!(old, Some((Registered, true)), "without a minimum, 1004 is as good");
+    }
+
+    #[test]
+    fn a_new_whitelist_strikes_off_who_is_not_on_it() {
+        let mut list = open_directory();
+        register(&mut list, "203.0.113.7:1", "");
+        register(&mut list, "203.0.113.8:1", "");
+        let rules = OwnDirectory { whitelist: vec![Ipv4Addr::new(203, 0, 113, 8)], minimum_version: None };
+        assert!(list.set_rules(&rules));
+        assert!(!list.set_rules(&rules));
+        assert_eq!(told(&mut list, "192.0.2.1:1"), [v4("203.0.113.8:1")]);
+    }
+
+    #[test]
+    fn servers_are_known_by_source_address_and_port() {
+        let mut list = open_directory();
+        register(&mut list, "203.0.113.7:1", "10.0.0.7");
+        register(&mut list, "203.0.113.7:2", "10.0.0.7");
+        assert!(!list.unregister(v4("203.0.113.7:3")));
+        assert!(!list.unregister(v4("10.0.0.7:22199")));
+        assert!(list.unregister(v4("203.0.113.7:1")));
+        assert_eq!(told(&mut list, "192.0.2.1:1"), [v4("203.0.113.7:2")]);
+    }
+
+    #[test]
+    fn the_150th_is_refused_until_somebody_leaves() {
+        let mut list = open_directory();
+        let source = |number: usize| format!("203.0.113.7:{}", 1000 + number);
+        for number in 0..MAX_LISTED {
+            assert_eq!(register(&mut list, &source(number), ""), Some(RegistrationResult::Registered));
+        }
+        assert_eq!(register(&mut list, &source(MAX_LISTED), ""), Some(RegistrationResult::ListFull));
+        assert_eq!(register(&mut list, &source(3), ""), Some(RegistrationResult::Registered), "renewed");
+        assert!(list.unregister(v4(&source(5))));
+        assert_eq!(register(&mut list, &source(MAX_LISTED), ""), Some(RegistrationResult::Registered));
+        assert_eq!(list.len(), MAX_LISTED);
+    }
+
+    #[test]
+    fn an_entry_lasts_33_minutes_after_its_last_registration() {
+        let mut list = open_directory();
+        let minutes = |minutes: u64| NOW + Duration::from_secs(60 * minutes);
+        register(&mut list, "203.0.113.7:1", "");
+        let again = server("Jam", "");
+        list.register(minutes(10), v4("203.0.113.8:1"), &again, None);
+        list.register(minutes(15), v4("203.0.113.7:1"), &again, None);
+        let mut is_other_now = |now| list.handle_timeout(now, |_, _| ());
+        assert!(!is_other_now(minutes(43) - Duration::from_micros(1)));
+        assert!(is_other_now(minutes(43)));
+        assert_eq!(told(&mut list, "192.0.2.1:1"), [v4("203.0.113.7:1")]);
+        assert!(list.handle_timeout(minutes(48), |_, _| ()));
+        assert_eq!(list.len(), 0);
+    }
+
+    #[test]
+    fn every_nat_is_kept_open_every_59_seconds() {
+        let mut list = open_directory();
+        register(&mut list, "203.0.113.7:1", "");
+        register(&mut list, "192.168.1.7:2", "");
+        let mut sent = Vec::new();
+        for round in 1..=3 {
+            let due = list.poll_timeout();
+            assert_eq!(due, NOW + NAT_KEEP_ALIVE * round);
+            list.handle_timeout(due, |to, message| sent.push((due, to, message.clone())));
+        }
+        let at = |round, to| (NOW + NAT_KEEP_ALIVE * round, v4(to).into(), ConnlessMessage::EmptyMessage);
+        let both = |round| [at(round, "203.0.113.7:1"), at(round, "192.168.1.7:2")];
+        assert_eq!(sent, [both(1), both(2), both(3)].concat());
+    }
+
+    #[test]
+    fn the_longest_lists_fit_into_datagrams_that_clients_accept() {
+        use crate::units::MAX_DATAGRAM_BYTES;
+        let mut list = open_directory();
+        for number in 0..MAX_LISTED {
+            let longest = ServerRegistration { city: "楽".repeat(20), ..server(&"音".repeat(20), "") };
+            let source = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 7), number as u16 + 1);
+            list.register(NOW, source, &longest, None).unwrap();
+        }
+        let sent = ask(&mut list, NOW, "192.0.2.1:1");
+        let lengths: Vec<usize> = sent[MAX_LISTED..].iter().map(|(_, m)| m.to_datagram().len()).collect();
+        assert!(lengths.iter().all(|length| *length <= MAX_DATAGRAM_BYTES), "{lengths:?}");
+        let body = sent[MAX_LISTED + 1].1.to_datagram();
+        let parsed = ConnlessMessage::parse(1006, &body[7..body.len() - 2]).unwrap();
+        let ConnlessMessage::ServerList(entries) = parsed else { panic!("{parsed:?}") };
+        assert_eq!(entries.len(), 1 + MAX_LISTED - 4, "the directory, and all but the last four");
+        let ConnlessMessage::ReducedServerList(reduced) = &sent[MAX_LISTED].1 else { panic!() };
+        assert_eq!(reduced.len(), 150, "the short list has everybody");
+    }
+
+    #[test]
+    fn a_flood_of_requests_draws_no_more_than_the_budget() {
+        use super::super::super::connless::{MAX_ANSWER_BYTES, MAX_ANSWER_BYTES_PER_IP};
+        let mut list = open_directory();
+        for number in 0..MAX_LISTED {
+            register(&mut list, &format!("203.0.113.7:{}", 1000 + number), "");
+        }
+        let bytes = |list: &mut ServerList, now, client: &str| {
+            let sent = ask(list, now, client);
+            sent.iter().map(|(_, message)| message.to_datagram().len()).sum::<usize>()
+        };
+        let one_answer = bytes(&mut list, NOW, "192.0.2.1:1");
+        assert_eq!(one_answer, list.answer_bytes(), "what is booked is what is sent");
+        let flood: usize =
+            (0..1000).map(|port| bytes(&mut list, NOW, &format!("192.0.2.1:{}", port + 2))).sum();
+        assert!(one_answer + flood <= MAX_ANSWER_BYTES_PER_IP);
+        assert!(one_answer + flood > MAX_ANSWER_BYTES_PER_IP - one_answer, "the budget can be used");
+        let others: usize =
+            (0..1000u32).map(|n| bytes(&mut list, NOW, &format!("192.1.{}.{}:1", n / 250, n % 250))).sum();
+        assert!(one_answer + flood + others <= MAX_ANSWER_BYTES);
+        assert!(bytes(&mut list, NOW + Duration::from_secs(1), "192.0.2.1:1") > 0);
+    }
 }

@@ -11,7 +11,7 @@ use super::RecordingFormat;
 use super::names::file_stem;
 use super::projects::{Project, Stay};
 use super::sound_file::SoundFile;
-use crate::audio::{StereoGain, mix_into};
+use crate::audio::{Limiter, StereoGain, mix_into};
 use crate::units::{ChannelId, Layout};
 
 /// A name that is taken gets a number, up to this.
@@ -32,6 +32,8 @@ pub(super) struct Session {
     stays: Vec<Stay>,
     open: Vec<Track>,
     mixdown: SoundFile,
+    /// Of the mixdown: exactly linear up to −1 dBFS, so that the mixdown is the sum of the tracks.
+    limiter: Limiter,
     /// The tick's mix, stereo.
     mix: Box<[f32]>,
     /// The projects do not show what is there.
@@ -75,6 +77,7 @@ impl Session {
             stays: Vec::new(),
             open: Vec::new(),
             mixdown,
+            limiter: Limiter::new(),
             mix: vec![0.0; Layout::Stereo.channels() * tick_samples].into(),
             is_changed: true,
         })
@@ -168,6 +171,7 @@ impl Session {
             self.stays[track.stay].ticks += 1;
         }
         self.ticks += 1;
+        self.limiter.limit(&mut self.mix, Layout::Stereo);
         result = result.and(self.mixdown.append(&self.mix));
         self.mix.fill(0.0);
         result

@@ -30,8 +30,7 @@ pub struct Tap {
     generation: u64,
     /// The tick that comes next.
     next_tick: u64,
-    /// The scribe does not take notes any more: recording has ended at this tick, and it is to be told.
-    untold_stop: Option<u64>,
+    /// Not yet reported.
     failure: Option<&'static str>,
     /// Not yet reported.
     lost_frames: u64,
@@ -51,6 +50,8 @@ struct Person {
     name: String,
 }
 
+/// Room among the notes that is kept free, so that whatever happens the end of a recording can be told.
+const STOP_SLOTS: usize = 1;
 /// Notes did not fit.
 const STUCK: &str = "The recording disk has not answered for too long: check it, then start recording again.";
 /// The scribe is gone.
@@ -65,7 +66,6 @@ impl Tap {
             is_enabled: false,
             generation: 0,
             next_tick: 0,
-            untold_stop: None,
             failure: None,
             lost_frames: 0,
             losses_due: 0,
@@ -83,13 +83,12 @@ impl Tap {
         if self.is_enabled {
             return;
         }
-        self.tell_stop();
-        self.generation += 1;
-        // Everyone who is there has to fit, or somebody's file would lack its name.
-        if self.untold_stop.is_some() || self.ends.notes.slots() <= self.slots.len() {
+        // The start and everyone who is there have to fit, or somebody's file would lack its name.
+        if self.ends.notes.slots() < 1 + self.slots.len() + STOP_SLOTS {
             self.failure = Some(STUCK);
             return;
         }
+        self.generation += 1;
         self.is_enabled = true;
         self.tell(What::Start { generation: self.generation });
         for index in 0..self.slots.len() {
@@ -108,9 +107,7 @@ impl Tap {
     pub fn stop(&mut self, tick: u64) {
         self.next_tick = tick;
         if self.is_enabled {
-            self.is_enabled = false;
-            self.untold_stop = Some(tick);
-            self.tell_stop();
+            self.end();
         }
     }
 
@@ -160,7 +157,6 @@ impl Tap {
 
     /// The next thing that the recorder has to tell. Between ticks.
     pub fn poll_report(&mut self) -> Option<RecorderReport> {
-        self.tell_stop();
         if self.is_enabled && self.ends.reports.is_abandoned() {
             self.is_enabled = false;
             self.failure = Some(GONE);
@@ -214,31 +210,31 @@ impl Tap {
     /// Everyone's sound of `tick` has been written. Realtime-safe.
     pub fn end_tick(&mut self, tick: u64) {
         self.next_tick = tick + 1;
-        self.tell_stop();
         // Whoever sees the count also sees what has been pushed before.
         self.ends.ended.store(tick + 1, Ordering::Release);
     }
 
     /// Sends a note, which stays in order with the ticks. Realtime-safe when the note is.
     fn tell(&mut self, what: What) {
-        let note = Note { tick: self.next_tick, what };
-        if self.ends.notes.push(note).is_ok() {
+        if self.ends.notes.slots() > STOP_SLOTS {
+            self.push(what);
             return;
         }
         self.failure = Some(STUCK);
         if self.is_enabled {
-            // A leave may be what got lost: nothing after this moment can be trusted.
-            self.is_enabled = false;
-            self.untold_stop = Some(self.next_tick);
+            // A leave may be what did not fit: nothing after this moment could be trusted.
+            self.end();
         }
     }
 
-    /// Tells that recording is off as soon as the scribe takes it. Realtime-safe.
-    fn tell_stop(&mut self) {
-        if let Some(tick) = self.untold_stop
-            && self.ends.notes.push(Note { tick, what: What::Stop }).is_ok()
-        {
-            self.untold_stop = None;
-        }
+    /// Recording is off from the tick that comes next. Realtime-safe.
+    fn end(&mut self) {
+        self.is_enabled = false;
+        self.push(What::Stop);
+    }
+
+    fn push(&mut self, what: What) {
+        // There is room, and nobody else writes.
+        let _ = self.ends.notes.push(Note { tick: self.next_tick, what });
     }
 }

@@ -20,6 +20,7 @@ pub mod pcap;
 pub mod player;
 #[cfg(target_os = "linux")]
 pub mod probe;
+pub mod recording;
 pub mod signal;
 pub mod sim;
 #[cfg(target_os = "linux")]

@@ -1,0 +1,102 @@
+//! Stopping: by which signals, under which load, and what clients are told.
+
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jamulet::protocol::ConnlessMessage;
+use jamulet_testkit::pace;
+
+use crate::running::{Running, client, join, parse};
+
+/// Whether a farewell is among what has arrived, once the server has ended.
+fn was_sent_away(socket: &UdpSocket) -> bool {
+    socket.set_nonblocking(true).unwrap();
+    let mut buffer = [0; 20_000];
+    let mut found = false;
+    loop {
+        match socket.recv(&mut buffer) {
+            Ok(length) => found |= parse(&buffer[..length]) == Some(ConnlessMessage::Disconnection),
+            // The closed port may be told in between.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {}
+            Err(_) => return found,
+        }
+    }
+}
+
+#[test]
+fn it_stops_on_ctrl_c_while_somebody_plays() {
+    let mut server = Running::start(&["--serverbindip4", "127.0.0.1"]);
+    assert!(!server.greeting.contains("from your network"), "{}", server.greeting);
+    let _ann = join(server.port, "Ann");
+    assert!(server.next_line().starts_with("Ann joined"));
+    server.stop_by(libc::SIGINT);
+}
+
+#[test]
+fn clients_are_sent_away_only_with_discononquit() {
+    for (arguments, is_sent_away) in [(&["-d"][..], true), (&["--discononquit"], true), (&[], false)] {
+        for signal in [libc::SIGTERM, libc::SIGINT] {
+            let mut server = Running::start(arguments);
+            let ann = join(server.port, "Ann");
+            server.line_with("Ann joined");
+            server.stop_by(signal);
+            assert_eq!(was_sent_away(&ann), is_sent_away, "{arguments:?} {signal}");
+        }
+    }
+}
+
+#[test]
+fn a_second_signal_changes_nothing() {
+    let mut server = Running::start(&["-d"]);
+    let ann = join(server.port, "Ann");
+    server.line_with("Ann joined");
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGTERM] {
+        server.signal(signal);
+    }
+    let (status, rest) = server.end();
+    assert!(status.success() && rest.ends_with("Stopped.\n"), "{status} {rest}");
+    assert!(was_sent_away(&ann));
+}
+
+/// The promise is one second; what is asserted leaves room for a machine that does much else.
+#[test]
+fn it_stops_soon_under_a_flood() {
+    let mut server = Running::start(&["-u", "150", "-F"]);
+    let stop = Arc::new(AtomicBool::new(false));
+    let floods: Vec<_> = (0..2_u8)
+        .map(|kind| {
+            let (port, stop) = (server.port, Arc::clone(&stop));
+            std::thread::spawn(move || {
+                let socket = client(port);
+                let question = ConnlessMessage::RequestClientList.to_datagram();
+                while !stop.load(Ordering::Relaxed) {
+                    let _ = socket.send(if kind == 0 { b"noise" } else { &question });
+                }
+            })
+        })
+        .collect();
+    let _players: Vec<_> = (0..20).map(|number| join(server.port, &format!("P{number}"))).collect();
+    server.line_with("joined");
+    let start = pace::now();
+    server.signal(libc::SIGTERM);
+    let (status, _) = server.end();
+    let took = start.elapsed();
+    stop.store(true, Ordering::Relaxed);
+    for flood in floods {
+        flood.join().unwrap();
+    }
+    println!("stopped {took:?} after the signal, under a flood");
+    assert!(status.success() && took < Duration::from_secs(5), "{status} after {took:?}");
+}
+
+#[test]
+fn recording_signals_without_a_folder_are_answered_in_the_log() {
+    let mut server = Running::start(&[]);
+    for signal in [libc::SIGUSR1, libc::SIGUSR2] {
+        server.signal(signal);
+        assert!(server.next_line().contains("--recording"));
+    }
+    server.stop_by(libc::SIGTERM);
+}
