@@ -388,6 +388,7 @@ impl Core {
         let name = channel.info().map(|info| info.name.clone()).unwrap_or_default();
         let event = Event::Joined { channel: id, address: channel.address(), name };
         self.tell_recorder_the_name(id);
+        self.counters.joined += 1;
         self.report(event);
     }
 

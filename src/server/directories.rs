@@ -7,6 +7,8 @@
 mod file;
 mod kind;
 mod list;
+#[cfg(test)]
+mod replay;
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};

@@ -11,12 +11,12 @@ use jamulet::protocol::{ChannelInfo, ConnlessMessage, Datagram, Message, classif
 use jamulet_testkit::pace;
 
 /// Fails a broken server's test instead of hanging it; no working one comes near it.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks at something that is awaited.
 const POLL: Duration = Duration::from_millis(10);
 
 /// The program, its output piped.
-pub fn command() -> Command {
+pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_jamulet-server"));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for variable in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM"] {
@@ -26,7 +26,7 @@ pub fn command() -> Command {
 }
 
 /// Runs the program to its end, which must be a refusal in one line and exit code 1, as Jamulus's.
-pub fn refusal<S: AsRef<OsStr>>(arguments: &[S]) -> String {
+pub(crate) fn refusal<S: AsRef<OsStr>>(arguments: &[S]) -> String {
     let output = command().args(arguments).output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     let shown: Vec<&OsStr> = arguments.iter().map(AsRef::as_ref).collect();
@@ -38,22 +38,22 @@ pub fn refusal<S: AsRef<OsStr>>(arguments: &[S]) -> String {
 }
 
 /// A running program on a port of its own; killed when dropped.
-pub struct Running {
-    pub child: Child,
+pub(crate) struct Running {
+    pub(crate) child: Child,
     lines: Receiver<String>,
-    pub port: u16,
+    pub(crate) port: u16,
     /// Everything that it printed until it was ready.
-    pub greeting: String,
+    pub(crate) greeting: String,
 }
 
 impl Running {
     /// Printing sentences.
-    pub fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         Self::spawn(command().args(["--port", "0", "--logformat", "text"]).args(arguments))
     }
 
     /// Prepared by the test; the port must be 0.
-    pub fn spawn(command: &mut Command) -> Self {
+    pub(crate) fn spawn(command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::inherit()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = channel();
@@ -73,17 +73,17 @@ impl Running {
     }
 
     /// On the loopback.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
-    pub fn next_line(&mut self) -> String {
+    pub(crate) fn next_line(&mut self) -> String {
         let line = self.lines.recv_timeout(PATIENCE);
         line.unwrap_or_else(|error| panic!("no line was printed after: {} ({error})", self.greeting))
     }
 
     /// The next line that contains `text`; those before it are skipped.
-    pub fn line_with(&mut self, text: &str) -> String {
+    pub(crate) fn line_with(&mut self, text: &str) -> String {
         let mut skipped = Vec::new();
         loop {
             let line = self.lines.recv_timeout(PATIENCE);
@@ -95,13 +95,13 @@ impl Running {
         }
     }
 
-    pub fn signal(&self, signal: libc::c_int) {
+    pub(crate) fn signal(&self, signal: libc::c_int) {
         // SAFETY: plain call; the child is ours and not yet waited for.
         unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
     }
 
     /// How it ends, and everything that it prints until then.
-    pub fn end(&mut self) -> (ExitStatus, String) {
+    pub(crate) fn end(&mut self) -> (ExitStatus, String) {
         wait_for("the program's end", || self.child.try_wait().unwrap().is_some());
         let status = self.child.wait().unwrap();
         let mut rest = String::new();
@@ -113,7 +113,7 @@ impl Running {
     }
 
     /// Ends well, with its last words.
-    pub fn stop_by(mut self, signal: libc::c_int) {
+    pub(crate) fn stop_by(mut self, signal: libc::c_int) {
         self.signal(signal);
         let (status, rest) = self.end();
         assert!(status.success(), "{status}");
@@ -121,7 +121,7 @@ impl Running {
     }
 
     /// Asks a question that anyone may ask, again if the answer stays away.
-    pub fn ask(&self, question: &ConnlessMessage) -> ConnlessMessage {
+    pub(crate) fn ask(&self, question: &ConnlessMessage) -> ConnlessMessage {
         ask(self.address(), question)
     }
 }
@@ -134,7 +134,7 @@ impl Drop for Running {
 }
 
 /// Waits until something is so.
-pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = pace::now();
     while !is_so() {
         assert!(start.elapsed() < PATIENCE, "{what} did not come about");
@@ -143,7 +143,7 @@ pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// A socket that talks to `server` only, so that a closed port is an error.
-pub fn client_of(server: SocketAddr) -> UdpSocket {
+pub(crate) fn client_of(server: SocketAddr) -> UdpSocket {
     let any = if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let socket = UdpSocket::bind(any).unwrap();
     socket.connect(server).unwrap();
@@ -151,25 +151,25 @@ pub fn client_of(server: SocketAddr) -> UdpSocket {
     socket
 }
 
-pub fn client(port: u16) -> UdpSocket {
+pub(crate) fn client(port: u16) -> UdpSocket {
     client_of(SocketAddr::from(([127, 0, 0, 1], port)))
 }
 
 /// Whether a server listens there: on this machine the system itself says when none does.
-pub fn listens(server: SocketAddr) -> bool {
+pub(crate) fn listens(server: SocketAddr) -> bool {
     let socket = client_of(server);
     let ping = ConnlessMessage::Ping { time_ms: 17 }.to_datagram();
     // The refusal of the first may be told by the second call.
     socket.send(&ping).and_then(|_| socket.recv(&mut [0; 100])).is_ok()
 }
 
-pub fn ask(server: SocketAddr, question: &ConnlessMessage) -> ConnlessMessage {
+pub(crate) fn ask(server: SocketAddr, question: &ConnlessMessage) -> ConnlessMessage {
     let socket = client_of(server);
     socket.send(&question.to_datagram()).unwrap();
     parse(&receive(&socket)).unwrap()
 }
 
-pub fn receive(socket: &UdpSocket) -> Vec<u8> {
+pub(crate) fn receive(socket: &UdpSocket) -> Vec<u8> {
     let mut buffer = vec![0; 20_000];
     let length = socket.recv(&mut buffer).unwrap();
     buffer.truncate(length);
@@ -177,7 +177,7 @@ pub fn receive(socket: &UdpSocket) -> Vec<u8> {
 }
 
 /// A connection-less message, or `None` for anything else.
-pub fn parse(datagram: &[u8]) -> Option<ConnlessMessage> {
+pub(crate) fn parse(datagram: &[u8]) -> Option<ConnlessMessage> {
     match classify(datagram) {
         Datagram::Frame(frame) => ConnlessMessage::parse(frame.id, frame.body).ok(),
         Datagram::Audio(_) => None,
@@ -185,7 +185,7 @@ pub fn parse(datagram: &[u8]) -> Option<ConnlessMessage> {
 }
 
 /// Joins with the fewest datagrams possible: sound, then a name.
-pub fn join(port: u16, name: &str) -> UdpSocket {
+pub(crate) fn join(port: u16, name: &str) -> UdpSocket {
     let socket = client(port);
     socket.send(b"x").unwrap();
     let info = ChannelInfo { name: name.to_owned(), ..Default::default() };

@@ -44,6 +44,9 @@ pub(crate) const PEERS: &Needs = &Needs { packages: &["jamulus", "jackd2"], prog
 /// The FLAC project's own program, to judge what our recorder writes.
 pub(crate) const FLAC: &Needs = &Needs { packages: &["flac"], programs: &["flac"] };
 
+/// To check the systemd unit.
+pub(crate) const SERVICE: &Needs = &Needs { packages: &["systemd"], programs: &["systemd-analyze"] };
+
 /// Installs whatever of `needs` is missing. Elsewhere than on Debian nothing can be installed:
 /// there a missing program is an error that says what to install.
 pub(crate) fn install(needs: &[&Needs]) -> Result<()> {

@@ -77,9 +77,9 @@ pub(crate) fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {
             tos: arguments.qos,
             recorder: recorder(arguments),
             record_at_start: !arguments.norecord,
+            directory_file: path(&arguments.directoryfile),
             config,
             seed: seed(),
-            ..Options::default()
         },
         log: LogPlan {
             file: path(&arguments.log),
