@@ -250,13 +250,13 @@ impl StockClient {
         Self::launch(jack, name, server, settings, Face::Hidden)
     }
 
-    /// Starts a client whose window is on the X display called `screen`. It is connected to nothing; its own list
-    /// of servers is that of `directory`.
-    pub fn start_on_screen(
+    /// Starts a client whose window is on `screen`. It is connected to nothing; the list of servers that it offers
+    /// is that of `directory`.
+    pub fn browse_on_screen(
         jack: &JackServer,
         name: &str,
-        screen: &str,
         directory: SocketAddr,
+        screen: &Screen,
     ) -> Result<Self> {
         require("Jamulus", "jamulus")?;
         let home = scratch()?;
@@ -269,7 +269,7 @@ impl StockClient {
         let settings = StockSettings::default().to_ini(jack.period());
         fs::write(&ini, settings.replacen("<client>\n", &own_directory, 1))?;
         let mut command = jamulus(&home, rpc_port)?;
-        command.env("JACK_DEFAULT_SERVER", jack_name()).env("DISPLAY", screen);
+        command.env("JACK_DEFAULT_SERVER", jack_name()).env("DISPLAY", screen.name());
         command.args(["-j", "--clientname", name, "-i"]).arg(&ini).arg("-p").arg(free_port().to_string());
         let process = Process::start_at_home(name, command, home)?;
         Ok(Self { process, rpc_port, jack_name: format!("Jamulus {name}") })
