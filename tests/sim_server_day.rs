@@ -429,8 +429,9 @@ fn every_ten_minutes_of_a_day_are_alike() {
 
 /// What was sent is what is counted.
 fn conserved(day: &Day, counts: &[(&'static str, u64)]) {
-    let count =
-        |name: &str| counts.iter().find(|(known, _)| *known == name).map(|(_, count)| *count).unwrap();
+    let count = |name: &str| {
+        counts.iter().find(|(known, _)| *known == name).map(|(_, count)| *count).expect("counted")
+    };
     assert_eq!(count("ticks"), day.tick as u64);
     let [lost, late] = [day.peers[CAY].lost, day.peers[CAY].late];
     assert_eq!((count("frames lost"), count("frames late")), (lost, late));
