@@ -6,13 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jamulet::protocol::{
     ACK_ID, ConnlessMessage, Datagram, JitterBufferSize, Message, Os, RecorderState, SPLIT_ID, classify,
     is_connless, split_bodies, write_frame,
 };
-use jamulet::server::{Config, Core, ToldFeatures, WallTime};
+use jamulet::server::{
+    Command, Config, Core, RecordCommand, RecorderOptions, ToldFeatures, WallTime, recorder,
+};
 use jamulet::units::{FrameSize, Time};
 use jamulet_testkit::pcap::{Captured, read};
 
@@ -40,8 +43,6 @@ enum Difference {
     /// A stock server sends a long welcome in one datagram of any length; we wait until the client has said
     /// that it understands split messages, and split.
     SplitWelcome,
-    /// The captured server was recording; the core by itself has no recorder.
-    NoRecorder,
     /// 3.9.1 knows nothing of features (1020) and the welcome (1022); we answer as 4.0 does.
     Queries,
     /// A stock server meters a channel from its first datagram; we do once it has told who it is, so that a
@@ -53,6 +54,8 @@ enum Difference {
 struct Case {
     name: &'static str,
     config: Config,
+    /// It records from the beginning, until the captured admin turns that off.
+    records: bool,
     differences: &'static [Difference],
 }
 
@@ -143,12 +146,6 @@ fn apply(difference: Difference, told: &mut Told, config: &Config) {
                 told.said.splice(at..at, split_bodies(id, &body).map(|part| (SPLIT_ID, part)));
             }
         }
-        Difference::NoRecorder => {
-            let none = payload(&Message::RecorderState(RecorderState::NotInitialised));
-            let mut is_greeting = true;
-            told.said.retain(|(id, _)| *id != none.0 || std::mem::take(&mut is_greeting));
-            told.said.iter_mut().filter(|(id, _)| *id == none.0).for_each(|old| *old = none.clone());
-        }
         Difference::Queries => {
             if !told.connless.is_empty() {
                 let features = 1 << 6;
@@ -215,9 +212,23 @@ impl Replay {
     fn run(case: &Case, capture: &[Captured]) -> BTreeMap<u16, Told> {
         let mut core = Core::new(Time::ZERO, case.config.clone(), 1);
         core.set_wall_time(time_of_day(capture));
+        // What it would write stays in its rings: they hold more than a capture.
+        let directory = PathBuf::from("nowhere");
+        let (tap, _scribe) =
+            recorder(RecorderOptions::new(directory.clone()), case.config.frame, case.config.max_clients);
+        let mut stop_recording = None;
+        if case.records {
+            core.set_recorder(tap, directory);
+            core.execute(Time::ZERO, Command::Record(RecordCommand::Start)).expect("it can record");
+            stop_recording = time_of_stop(capture);
+        }
         let mut replay = Self { core, ticks: 0, told: BTreeMap::new() };
         for datagram in capture {
             replay.pass_until(datagram.at);
+            if let Some(at) = stop_recording.take_if(|at| *at <= datagram.at) {
+                replay.core.execute(at, Command::Record(RecordCommand::Stop)).expect("it can stop");
+                replay.drain(at);
+            }
             let is_ack = matches!(classify(&datagram.bytes), Datagram::Frame(frame) if frame.id == ACK_ID);
             if datagram.to == SERVER_PORT && !is_ack {
                 replay.core.handle_datagram(datagram.at, client(datagram.from), &datagram.bytes);
@@ -283,6 +294,18 @@ fn time_of_day(capture: &[Captured]) -> WallTime {
     from_server.filter_map(|datagram| stamp(&datagram.bytes)).next().unwrap_or_default()
 }
 
+/// When the captured server first said that it does not record (any more).
+fn time_of_stop(capture: &[Captured]) -> Option<Time> {
+    let off = payload(&Message::RecorderState(RecorderState::NotEnabled));
+    let says_so = |datagram: &&Captured| match classify(&datagram.bytes) {
+        Datagram::Frame(frame) => {
+            datagram.from == SERVER_PORT && (frame.id, frame.body) == (off.0, &off.1[..])
+        }
+        Datagram::Audio(_) => false,
+    };
+    capture.iter().find(says_so).map(|datagram| datagram.at)
+}
+
 /// Payloads in hexadecimal, one a line, so that a difference can be found.
 fn listed(payloads: &[Payload]) -> String {
     payloads.iter().map(|(id, body)| format!("{id} {body:02x?}\n")).collect()
@@ -335,10 +358,10 @@ fn each_quality_is_answered_as_by_the_stock_server() {
         "block256_fact2_s391_c391_mono_high.pcap",
     ] {
         let differences = &[Version, RawOffer, AutoSizes];
-        replay(&Case { name, config: Config::default(), differences });
+        replay(&Case { name, config: Config::default(), records: false, differences });
     }
     let name = "q_shead_chead_stereo_128_raw.pcap";
-    replay(&Case { name, config: Config::default(), differences: &[Version, AutoSizes] });
+    replay(&Case { name, config: Config::default(), records: false, differences: &[Version, AutoSizes] });
 }
 
 #[test]
@@ -348,22 +371,25 @@ fn a_gui_session_is_answered_the_same() {
     replay(&Case {
         name: "gui_s391_c391_st128_normal.pcap",
         config: config.clone(),
+        records: false,
         differences: &[Version, RawOffer, AutoSizes, Levels],
     });
     replay(&Case {
         name: "gui_shead_c391_st64_high.pcap",
         config,
+        records: false,
         differences: &[Version, AutoSizes, Levels],
     });
 }
 
 #[test]
 fn two_clients_are_told_the_same() {
-    use Difference::{AutoSizes, NoRecorder, Version};
+    use Difference::{AutoSizes, Version};
     replay(&Case {
         name: "two_clients_shead_F_c391_chead.pcap",
         config: Config { frame: FrameSize::Samples64, ..Config::default() },
-        differences: &[Version, AutoSizes, NoRecorder],
+        records: true,
+        differences: &[Version, AutoSizes],
     });
 }
 
@@ -389,6 +415,7 @@ fn a_long_welcome_is_the_same_in_parts() {
     replay(&Case {
         name,
         config: Config { licence: true, ..welcoming(&welcome) },
+        records: false,
         differences: &[Version, RawOffer, AutoSizes, SplitWelcome],
     });
 }
@@ -399,6 +426,7 @@ fn a_full_server_refuses_the_same() {
     replay(&Case {
         name: "server_full_shead_u1.pcap",
         config: Config { max_clients: 1, ..Config::default() },
+        records: false,
         differences: &[Version, AutoSizes],
     });
 }
@@ -408,10 +436,16 @@ fn questions_of_strangers_are_answered_the_same() {
     let told = ToldFeatures { multithreading: true, ..ToldFeatures::default() };
     let config =
         Config { frame: FrameSize::Samples64, delay_pan: true, licence: true, told, ..welcoming("Grüße") };
-    replay(&Case { name: "clm_queries_shead.pcap", config, differences: &[Difference::Version] });
+    replay(&Case {
+        name: "clm_queries_shead.pcap",
+        config,
+        records: false,
+        differences: &[Difference::Version],
+    });
     replay(&Case {
         name: "clm_queries_s391.pcap",
         config: Config { told: ToldFeatures::default(), ..Config::default() },
+        records: false,
         differences: &[Difference::Version, Difference::Queries],
     });
 }

@@ -50,7 +50,7 @@ const SECOND: usize = 48_000 / TICK;
 
 /// After this many samples fade-ins and jitter buffers have come to rest.
 const SETTLED: usize = 5 * 48_000;
-/// Ticks that a late packet is late, more than any buffer of 4 frames covers.
+/// Ticks that a late packet is late, more than a buffer of 8 frames covers.
 const HELD_UP: usize = 20;
 
 /// Who stays plays numbers that count frames: Ann in steps of 128, Bob in steps of 1. What everyone hears is
@@ -151,7 +151,7 @@ impl Peer {
             Message::RequestTransportProperties => {
                 Some(Message::TransportProperties(TransportProperties::new(self.layout)))
             }
-            Message::RequestJitterBufferSize => Some(Message::JitterBufferSize(JitterBufferSize::Frames(4))),
+            Message::RequestJitterBufferSize => Some(Message::JitterBufferSize(JitterBufferSize::Frames(8))),
             Message::RequestChannelInfo => {
                 let name = format!("Peer {}", self.address.port());
                 Some(Message::ChannelInfo(ChannelInfo { name, ..ChannelInfo::default() }))
@@ -429,8 +429,9 @@ fn every_ten_minutes_of_a_day_are_alike() {
 
 /// What was sent is what is counted.
 fn conserved(day: &Day, counts: &[(&'static str, u64)]) {
-    let count =
-        |name: &str| counts.iter().find(|(known, _)| *known == name).map(|(_, count)| *count).unwrap();
+    let count = |name: &str| {
+        counts.iter().find(|(known, _)| *known == name).map(|(_, count)| *count).expect("counted")
+    };
     assert_eq!(count("ticks"), day.tick as u64);
     let [lost, late] = [day.peers[CAY].lost, day.peers[CAY].late];
     assert_eq!((count("frames lost"), count("frames late")), (lost, late));
