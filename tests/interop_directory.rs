@@ -77,7 +77,7 @@ fn a_stock_client_lists_our_directorys_servers_in_its_window_and_joins_one_there
     let screen = Screen::start([1280, 900])?;
     let mouse = Mouse { display: screen.name() };
     let jack = JackServer::start(128)?;
-    let client = StockClient::start_on_screen(&jack, "Guest", screen.name(), directory.local_addr())?;
+    let client = StockClient::start_unconnected(&jack, "Guest", directory.local_addr(), &screen)?;
 
     // The button that opens the list is at the bottom left of the main window, which stays where it is.
     wait_until("the main window", || Ok(mouse.windows()?.len() == 2))?;

@@ -4,8 +4,10 @@
 #![expect(clippy::disallowed_methods, reason = "clients of a real program need real sockets and threads")]
 
 mod configuration;
+mod directories;
 mod log;
 mod options;
+mod recording;
 mod running;
 mod status;
 mod stopping;

@@ -207,6 +207,14 @@ impl StockSettings {
     }
 }
 
+/// What a stock client does at its start.
+enum Goal {
+    /// Connects to this server.
+    Join(SocketAddr),
+    /// Shows the servers of this directory when asked.
+    Browse(SocketAddr),
+}
+
 /// Where a stock client's window is.
 enum Face<'a> {
     None,
@@ -225,7 +233,7 @@ impl StockClient {
     /// Starts a client without a window that connects to `server`. `name` is its JACK name and,
     /// once [`Self::rpc`] has set it, its name in the session.
     pub fn start(jack: &JackServer, name: &str, server: SocketAddr, settings: StockSettings) -> Result<Self> {
-        Self::launch(jack, name, server, settings, Face::None)
+        Self::launch(jack, name, Goal::Join(server), settings, Face::None)
     }
 
     /// Starts a client whose window is on `screen`.
@@ -236,7 +244,7 @@ impl StockClient {
         settings: StockSettings,
         screen: &Screen,
     ) -> Result<Self> {
-        Self::launch(jack, name, server, settings, Face::On(screen))
+        Self::launch(jack, name, Goal::Join(server), settings, Face::On(screen))
     }
 
     /// Starts a client with an invisible window whose mixer obeys MIDI: controller 0..=9 moves the fader of
@@ -247,38 +255,24 @@ impl StockClient {
         server: SocketAddr,
         settings: StockSettings,
     ) -> Result<Self> {
-        Self::launch(jack, name, server, settings, Face::Hidden)
+        Self::launch(jack, name, Goal::Join(server), settings, Face::Hidden)
     }
 
-    /// Starts a client whose window is on the X display called `screen`. It is connected to nothing; its own list
-    /// of servers is that of `directory`.
-    pub fn start_on_screen(
+    /// Starts a client whose window is on `screen`. It is connected to nothing; its own list of servers is that of
+    /// `directory`.
+    pub fn start_unconnected(
         jack: &JackServer,
         name: &str,
-        screen: &str,
         directory: SocketAddr,
+        screen: &Screen,
     ) -> Result<Self> {
-        require("Jamulus", "jamulus")?;
-        let home = scratch()?;
-        let rpc_port = free_port();
-        let ini = home.path().join("client.ini");
-        // 7 is the first of the user's own directories.
-        let own_directory = format!(
-            "<client>\n <directorytype>7</directorytype>\n <directoryaddress0>{directory}</directoryaddress0>\n"
-        );
-        let settings = StockSettings::default().to_ini(jack.period());
-        fs::write(&ini, settings.replacen("<client>\n", &own_directory, 1))?;
-        let mut command = jamulus(&home, rpc_port)?;
-        command.env("JACK_DEFAULT_SERVER", jack_name()).env("DISPLAY", screen);
-        command.args(["-j", "--clientname", name, "-i"]).arg(&ini).arg("-p").arg(free_port().to_string());
-        let process = Process::start_at_home(name, command, home)?;
-        Ok(Self { process, rpc_port, jack_name: format!("Jamulus {name}") })
+        Self::launch(jack, name, Goal::Browse(directory), StockSettings::default(), Face::On(screen))
     }
 
     fn launch(
         jack: &JackServer,
         name: &str,
-        server: SocketAddr,
+        goal: Goal,
         settings: StockSettings,
         face: Face<'_>,
     ) -> Result<Self> {
@@ -286,12 +280,24 @@ impl StockClient {
         let home = scratch()?;
         let rpc_port = free_port();
         let ini = home.path().join("client.ini");
-        fs::write(&ini, settings.to_ini(jack.period()))?;
         let mut command = jamulus(&home, rpc_port)?;
         command.env("JACK_DEFAULT_SERVER", jack_name());
         // Without `-j` the client would also play to and record from the dummy sound card.
-        command.args(["-j", "--clientname", name, "-c"]).arg(server.to_string());
-        command.arg("-i").arg(&ini).arg("-p").arg(free_port().to_string());
+        command.args(["-j", "--clientname", name, "-i"]).arg(&ini).arg("-p").arg(free_port().to_string());
+        let mut wanted = settings.to_ini(jack.period());
+        match goal {
+            Goal::Join(server) => {
+                command.arg("-c").arg(server.to_string());
+            }
+            Goal::Browse(directory) => {
+                // 7 is the first of the user's own directories.
+                let own_directory = format!(
+                    "<client>\n <directorytype>7</directorytype>\n <directoryaddress0>{directory}</directoryaddress0>\n"
+                );
+                wanted = wanted.replacen("<client>\n", &own_directory, 1);
+            }
+        }
+        fs::write(&ini, wanted)?;
         match face {
             Face::None => command.arg("-n"),
             Face::Hidden => command

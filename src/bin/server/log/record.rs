@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use jamulet::server::{Event, LeaveReason};
+use jamulet::protocol::RegistrationResult;
+use jamulet::server::{Event, LeaveReason, RegistrationStatus};
 use jiff::Timestamp;
 
 /// How much an admin should care.
@@ -87,7 +88,9 @@ impl Record {
                 Self::new("chat", sentence).with("channel", channel.0)
             }
             Event::Chat { channel: None, .. } => Self::new("chat", sentence).with("channel", "admin"),
-            Event::Directory(_) => Self::told(Level::Info, "directory", sentence),
+            Event::Directory(status) => {
+                Self::told(directory_level(status.registration), "directory", sentence)
+            }
             Event::Recorder(status) => {
                 let level = if status.error.is_empty() { Level::Info } else { Level::Error };
                 Self::told(level, "recorder", sentence)
@@ -148,6 +151,18 @@ fn push_value(line: &mut String, value: &str) {
 fn is_disruptive(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn directory_level(registration: RegistrationStatus) -> Level {
+    match registration {
+        RegistrationStatus::NotRegistered
+        | RegistrationStatus::Requested
+        | RegistrationStatus::Answered(RegistrationResult::Registered) => Level::Info,
+        RegistrationStatus::BadAddress
+        | RegistrationStatus::TimedOut
+        | RegistrationStatus::UnknownResponse
+        | RegistrationStatus::Answered(_) => Level::Warning,
+    }
 }
 
 fn reason_name(reason: LeaveReason) -> &'static str {
