@@ -21,25 +21,26 @@ pub fn default_console_path(port: u16) -> PathBuf {
     folders().swap_remove(0).join(format!("{port}.{EXTENSION}"))
 }
 
-/// The local sockets of servers that this user may ask, in the order of the folders that they may be in. A server
-/// that was killed leaves a socket on which nobody answers.
+/// The local sockets of the servers on this machine: this user's, and that of the system's service, which only root
+/// may ask. A server that was killed leaves a socket on which nobody answers.
 pub fn find_consoles() -> Vec<PathBuf> {
-    let mut folders = folders();
-    folders.push(SERVICE_FOLDER.into());
     let mut found: Vec<PathBuf> = Vec::new();
-    for folder in folders {
-        // Root may look at everybody's; what a server says is never trusted.
-        if own_id() != 0 && !is_ours(&folder) {
-            continue;
-        }
+    // Anybody can put a folder into `/tmp`; only root and systemd make one in `/run`.
+    let trusted = folders().into_iter().filter(|folder| is_ours(folder)).chain([SERVICE_FOLDER.into()]);
+    for folder in trusted {
         let entries = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
-        let mut sockets: Vec<PathBuf> =
-            entries.filter(|path| path.extension() == Some(OsStr::new(EXTENSION))).collect();
+        let mut sockets: Vec<PathBuf> = entries.filter(|path| port(path).is_some()).collect();
         sockets.sort();
         sockets.retain(|path| !found.contains(path));
         found.append(&mut sockets);
     }
     found
+}
+
+/// The UDP port of the server whose local socket is `path`, if that is one of ours.
+fn port(path: &Path) -> Option<u16> {
+    let is_socket = path.extension() == Some(OsStr::new(EXTENSION));
+    path.file_stem().filter(|_| is_socket)?.to_str()?.parse().ok()
 }
 
 /// Makes the folder of the socket `path` where it is missing, open to this user only, and checks that nobody else
@@ -116,5 +117,7 @@ mod tests {
     fn the_path_names_the_port() {
         let path = default_console_path(22124);
         assert!(path.is_absolute() && path.ends_with("22124.sock"), "{path:?}");
+        assert_eq!(port(&path), Some(22124));
+        assert!(["22124", "x.sock", "70000.sock"].iter().all(|name| port(Path::new(name)).is_none()));
     }
 }

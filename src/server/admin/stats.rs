@@ -472,6 +472,40 @@ pub(super) mod tests {
         assert_eq!(serde_json::from_value::<Stats>(json).unwrap(), stats);
     }
 
+    /// Adds the names of all members of `json` to `names`.
+    fn collect_names(json: &serde_json::Value, names: &mut Vec<String>) {
+        match json {
+            serde_json::Value::Object(members) => {
+                for (name, member) in members {
+                    names.push(name.clone());
+                    collect_names(member, names);
+                }
+            }
+            serde_json::Value::Array(elements) => {
+                elements.iter().for_each(|element| collect_names(element, names));
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_member_and_metric_is_documented() {
+        const PAGE: &str = include_str!("../../../docs/hosting/json-rpc.md");
+        let mut status = busy();
+        status.listed_servers = Some(1);
+        let mut names = Vec::new();
+        collect_names(&serde_json::to_value(Stats::from(&status)).unwrap(), &mut names);
+        for name in names {
+            assert!(PAGE.contains(&format!("`{name}`")), "{name} is not in docs/hosting/json-rpc.md");
+        }
+        let exposition = super::super::metrics::exposition(&status);
+        for family in exposition.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let name = family.split(' ').next().unwrap_or_default();
+            let is_there = PAGE.contains(&format!("`{name}`")) || PAGE.contains(&format!("`{name}{{"));
+            assert!(is_there, "{name} is not in docs/hosting/json-rpc.md");
+        }
+    }
+
     #[test]
     fn what_older_and_newer_servers_say_is_read() {
         let stats: Stats = serde_json::from_str("{\"uptimeSeconds\":3,\"tomorrow\":[1]}").unwrap();
