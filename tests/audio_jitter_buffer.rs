@@ -8,6 +8,16 @@ use jamulet::units::{BufferSize, FrameSize};
 const FRAME: FrameSize = FrameSize::Samples128;
 const FRAMES_PER_SECOND: usize = 375;
 
+/// A window of the least size that keeps `depth` frames in hand before a get.
+fn deep(depth: u8) -> BufferSize {
+    BufferSize::Frames((2 * (depth - 1)).max(1))
+}
+
+/// Frames that a window keeps in hand before a get.
+fn depth_of(window: u8) -> u8 {
+    window / 2 + 1
+}
+
 /// A linear congruential generator: the same numbers on every machine.
 struct Random(u64);
 
@@ -86,7 +96,7 @@ impl Scene {
         buffer.set_size(self.size);
         buffer.set_burst(self.burst);
         let mut course =
-            Course { pulls: Vec::new(), per_second, stats: BufferStats::default(), sizes: Vec::new() };
+            Course { pulls: Vec::new(), per_second, stats: BufferStats::default(), depths: Vec::new() };
         let mut now = 0.0;
         let (mut needed, mut pulled) = (0.0, 0);
         let mut length = 0.0;
@@ -120,7 +130,7 @@ impl Scene {
                 course.pull(now, &mut buffer);
                 length = 1.0;
             }
-            course.sizes.push((now, buffer.size_frames()));
+            course.depths.push((now, depth_of(buffer.size_frames())));
             if self.host != Host::Behind {
                 now += length;
             }
@@ -143,7 +153,8 @@ enum Got {
 struct Course {
     pulls: Vec<(f64, Got)>,
     per_second: usize,
-    sizes: Vec<(f64, u8)>,
+    /// Frames in hand, as the size told means it.
+    depths: Vec<(f64, u8)>,
     stats: BufferStats,
 }
 
@@ -192,13 +203,13 @@ impl Course {
         delays.iter().sum::<f64>() / delays.len() as f64
     }
 
-    fn size_at(&self, seconds: f64) -> u8 {
+    fn depth_at(&self, seconds: f64) -> u8 {
         let time = seconds * self.per_second as f64;
-        self.sizes.iter().find(|(at, _)| *at >= time).unwrap().1
+        self.depths.iter().find(|(at, _)| *at >= time).unwrap().1
     }
 
-    fn largest_size(&self) -> u8 {
-        self.sizes.iter().map(|(_, size)| *size).max().unwrap()
+    fn largest_depth(&self) -> u8 {
+        self.depths.iter().map(|(_, size)| *size).max().unwrap()
     }
 }
 
@@ -208,14 +219,15 @@ fn uniform_jitter(seed: u64, frames: f64) -> Box<dyn FnMut(usize) -> Option<f64>
 }
 
 #[test]
-fn without_jitter_the_delay_is_the_size_whatever_the_phase() {
-    for size in [1, 2, 3, 5, 10, 20] {
+fn without_jitter_the_delay_is_half_the_window_whatever_the_phase() {
+    for size in [1, 2, 3, 5, 10, 16, 20] {
         for step in 0..20 {
             let phase = 100.0 + f64::from(step) / 20.0 + 0.01;
             let course = Scene { phase, seconds: 4, ..Scene::new(BufferSize::Frames(size)) }.run();
             let wait = course.delay(1.0) - phase;
+            let half = f64::from(size / 2);
             assert!(
-                wait > f64::from(size) - 1.0 - 0.1 && wait <= f64::from(size) + 0.1,
+                wait > half - 0.1 && wait <= half + 1.0 + 0.1,
                 "size {size}, phase {phase}: waits {wait} frames"
             );
             assert_eq!(course.missing(1.0), 0, "size {size}, phase {phase}");
@@ -235,13 +247,9 @@ fn a_bad_beginning_does_not_last() {
                     let early = if n < 5 { (held - n as f64).max(0.0) } else { 0.0 };
                     Some(early.max(random.unit() * 0.5))
                 };
-                let course = Scene {
-                    phase: 50.3,
-                    seconds: 6,
-                    network: Box::new(jitter),
-                    ..Scene::new(BufferSize::Frames(size))
-                }
-                .run();
+                let course =
+                    Scene { phase: 50.3, seconds: 6, network: Box::new(jitter), ..Scene::new(deep(size)) }
+                        .run();
                 let wait = course.delay(50.3 / 375.0 + 0.5) - 50.3;
                 assert!(
                     (wait - f64::from(size) + 0.5).abs() < 1.2,
@@ -256,10 +264,10 @@ fn a_bad_beginning_does_not_last() {
 #[test]
 fn a_changed_size_is_reached_by_slips() {
     let mut buffer = JitterBuffer::new(FRAME, 256, 8);
-    buffer.set_size(BufferSize::Frames(10));
+    buffer.set_size(BufferSize::Frames(18));
     let mut sent = 0i64;
     let mut delays = Vec::new();
-    for (size, seconds) in [(10, 2), (3, 3), (15, 3), (14, 3)] {
+    for (size, seconds) in [(18, 2), (4, 3), (20, 4), (19, 3)] {
         buffer.set_size(BufferSize::Frames(size));
         for _ in 0..seconds * FRAMES_PER_SECOND {
             buffer.put(sent, &sent.to_le_bytes());
@@ -268,16 +276,16 @@ fn a_changed_size_is_reached_by_slips() {
                 delays.push(sent - i64::from_le_bytes(bytes.try_into().unwrap()));
             }
         }
-        assert_eq!(delays.last(), Some(&i64::from(size)), "one put before each get: fill = delay");
+        assert_eq!(delays.last(), Some(&i64::from(depth_of(size))), "one put before each get: fill = delay");
     }
-    assert_eq!(buffer.stats().slipped, 7 + 12 + 1);
+    assert_eq!(buffer.stats().slipped, 7 + 8 + 1);
     assert_eq!(buffer.stats().concealed, 0);
 }
 
 #[test]
 fn clocks_that_drift_cost_one_slip_per_frame_of_drift() {
     for (pace, size) in [(1.0002, 3), (0.9998, 3), (1.0002, 2), (0.9998, 2)] {
-        let course = Scene { pace, seconds: 100, phase: 10.5, ..Scene::new(BufferSize::Frames(size)) }.run();
+        let course = Scene { pace, seconds: 100, phase: 10.5, ..Scene::new(deep(size)) }.run();
         assert_eq!(course.missing(1.0), 0, "pace {pace}, size {size}: {:?}", course.stats);
         let drift = 0.0002 * 99.0 * 375.0;
         let slips = course.slips(1.0) as f64;
@@ -295,7 +303,7 @@ fn large_host_blocks_never_run_dry() {
                     burst: frames,
                     phase,
                     block: Some(Box::new(move || samples)),
-                    ..Scene::new(BufferSize::Frames(size))
+                    ..Scene::new(deep(size))
                 }
                 .run();
                 // A size of 1 leaves nothing to spare where pulls are not whole frames.
@@ -324,7 +332,7 @@ fn random_host_blocks_settle_and_do_not_hunt() {
     for (frame, host, size) in [FrameSize::Samples64, FrameSize::Samples128]
         .into_iter()
         .flat_map(|frame| [Host::Ahead, Host::Behind].map(|host| (frame, host)))
-        .flat_map(|(frame, host)| [BufferSize::Frames(3), BufferSize::Auto].map(|size| (frame, host, size)))
+        .flat_map(|(frame, host)| [deep(3), BufferSize::Auto].map(|size| (frame, host, size)))
     {
         for seed in 0..8 {
             let mut random = Random(seed);
@@ -350,7 +358,7 @@ fn random_host_blocks_settle_and_do_not_hunt() {
 #[test]
 fn a_host_that_splits_its_blocks_gets_what_it_needs() {
     for (samples, largest) in [(512, 2.0), (1024, 4.0), (4096, 16.0)] {
-        for size in [BufferSize::Frames(2), BufferSize::Auto] {
+        for size in [deep(2), BufferSize::Auto] {
             for seed in 0..4 {
                 let course = Scene {
                     host: Host::Split,
@@ -362,7 +370,7 @@ fn a_host_that_splits_its_blocks_gets_what_it_needs() {
                 }
                 .run();
                 let what = format!("{samples}, {size:?}, seed {seed}");
-                println!("{what}: {:?}, size {}", course.stats, course.size_at(29.0));
+                println!("{what}: {:?}, size {}", course.stats, course.depth_at(29.0));
                 assert_eq!(course.missing(5.0), 0, "{what}: {:?}", course.stats);
                 // The automatic size grows at first, and gives back a frame per second.
                 assert!(course.slips(20.0) <= 1, "{what}: {} slips", course.slips(20.0));
@@ -382,7 +390,7 @@ fn single_stalls_do_not_move_a_fixed_buffer() {
             seconds: 60,
             network: Box::new(network),
             block: Some(Box::new(move || samples)),
-            ..Scene::new(BufferSize::Frames(3))
+            ..Scene::new(deep(3))
         }
         .run();
         println!("{samples}: {:?}", course.stats);
@@ -404,7 +412,7 @@ fn packets_of_several_frames_do_not_make_it_hunt() {
             .run();
             assert_eq!(course.missing(2.0), 0, "factor {factor}: {:?}", course.stats);
             assert!(course.slips(5.0) <= 1, "factor {factor}: {} slips", course.slips(5.0));
-            let size = course.size_at(19.0);
+            let size = course.depth_at(19.0);
             eprintln!("factor {factor}, seed {seed}: size {size}");
             assert!(size <= 3 + factor as u8 / 2, "factor {factor}: size {size}");
         }
@@ -422,7 +430,7 @@ fn automatic_size_without_jitter_becomes_small_and_stays() {
                 ..Scene::new(BufferSize::Auto)
             }
             .run();
-            assert!(course.size_at(8.0) <= 3, "{frame:?}, step {step}: {}", course.size_at(8.0));
+            assert!(course.depth_at(8.0) <= 3, "{frame:?}, step {step}: {}", course.depth_at(8.0));
             assert_eq!(course.missing(1.0), 0, "{frame:?}, step {step}: {:?}", course.stats);
             assert!(course.slips(8.0) <= 1, "{frame:?}, step {step}: {} slips", course.slips(8.0));
         }
@@ -441,7 +449,7 @@ fn automatic_size_covers_jitter() {
         }
         .run();
         let concealed = course.missing(3.0) as f64 / (57.0 * 375.0);
-        let size = course.size_at(59.0);
+        let size = course.depth_at(59.0);
         eprintln!("jitter 8 ms: size {size}, {concealed:.5} concealed, {:?}", course.stats);
         assert!(concealed < 0.001, "{concealed} concealed");
         assert!((4..=6).contains(&size), "size {size}");
@@ -455,7 +463,7 @@ fn automatic_size_covers_regular_stalls() {
     let network = |n: usize| Some((7.5 - (n % 375) as f64).max(0.0));
     let course =
         Scene { network: Box::new(network), phase: 3.4, seconds: 60, ..Scene::new(BufferSize::Auto) }.run();
-    let size = course.size_at(59.0);
+    let size = course.depth_at(59.0);
     eprintln!("stalls: size {size}, {:?}", course.stats);
     assert!((8..=10).contains(&size), "size {size}");
     assert_eq!(course.missing(5.0), 0, "{:?}", course.stats);
@@ -467,7 +475,7 @@ fn a_stall_beyond_help_does_not_make_it_deeper() {
     let network = |n: usize| Some((56.0 - (n % 3750) as f64).max(0.0));
     let course =
         Scene { network: Box::new(network), phase: 3.4, seconds: 60, ..Scene::new(BufferSize::Auto) }.run();
-    assert!(course.largest_size() <= 4, "grew to {}", course.largest_size());
+    assert!(course.largest_depth() <= 4, "grew to {}", course.largest_depth());
     let missing = course.missing(1.0);
     assert!(missing <= 6 * 57, "{missing} missing: each stall costs no more than itself");
 }
@@ -485,8 +493,8 @@ fn a_longer_way_is_followed_quickly() {
         }
         .run();
         assert!(course.missing(2.0) <= 20, "{} missing", course.missing(2.0));
-        assert!(course.size_at(29.0) <= 3, "{} frames on the long way", course.size_at(29.0));
-        assert!(course.size_at(59.0) <= 3, "{} frames on the short way again", course.size_at(59.0));
+        assert!(course.depth_at(29.0) <= 3, "{} frames on the long way", course.depth_at(29.0));
+        assert!(course.depth_at(59.0) <= 3, "{} frames on the short way again", course.depth_at(59.0));
     }
 }
 
@@ -504,7 +512,7 @@ fn automatic_size_works_under_host_blocks() {
             }
             .run();
             assert!(course.missing(5.0) <= 3, "{samples}: {} missing", course.missing(5.0));
-            assert!(course.size_at(39.0) <= 4, "{samples}: size {}", course.size_at(39.0));
+            assert!(course.depth_at(39.0) <= 4, "{samples}: size {}", course.depth_at(39.0));
             assert!(course.slips(10.0) <= 8, "{samples}: {} slips", course.slips(10.0));
         }
     }
@@ -521,7 +529,7 @@ fn automatic_size_works_under_host_blocks() {
         }
         .run();
         assert!(course.missing(5.0) <= 6, "{} missing", course.missing(5.0));
-        assert!(course.size_at(59.0) <= 4, "size {}", course.size_at(59.0));
+        assert!(course.depth_at(59.0) <= 4, "size {}", course.depth_at(59.0));
         assert!(course.slips(10.0) <= 8, "{} slips", course.slips(10.0));
     }
 }
@@ -534,8 +542,8 @@ fn loss_alone_does_not_make_it_deeper() {
         let course =
             Scene { network: Box::new(network), phase: 3.4, seconds: 60, ..Scene::new(BufferSize::Auto) }
                 .run();
-        assert!(course.largest_size() <= 4, "grew to {}", course.largest_size());
-        assert!(course.size_at(8.0) <= 3);
+        assert!(course.largest_depth() <= 4, "grew to {}", course.largest_depth());
+        assert!(course.depth_at(8.0) <= 3);
         assert_eq!(course.stats.late, 0);
         let lost = course.stats.lost as f64 / (60.0 * 375.0);
         assert!((lost - 0.02).abs() < 0.005, "{lost} lost");
@@ -546,7 +554,7 @@ fn loss_alone_does_not_make_it_deeper() {
 #[test]
 fn a_late_frame_is_late_and_not_lost() {
     let mut buffer = JitterBuffer::new(FRAME, 256, 1);
-    buffer.set_size(BufferSize::Frames(1));
+    buffer.set_size(deep(1));
     for sequence in 0..10 {
         if sequence != 5 {
             buffer.put(sequence, &[0]);
@@ -565,7 +573,7 @@ fn a_late_frame_is_late_and_not_lost() {
 fn a_stream_that_ends_becomes_idle_and_another_begins_anywhere() {
     for restart in [0i64, -100, -5000, 90, 300, 1 << 40, i64::MIN, i64::MAX - 400] {
         let mut buffer = JitterBuffer::new(FRAME, 256, 8);
-        buffer.set_size(BufferSize::Frames(3));
+        buffer.set_size(deep(3));
         let begin = 1000;
         for sequence in begin..begin + 500 {
             buffer.put(sequence, &sequence.to_le_bytes());
@@ -592,7 +600,7 @@ fn a_stream_that_ends_becomes_idle_and_another_begins_anywhere() {
 fn a_jump_without_a_pause_is_survived() {
     for jump in [-2000i64, -255, -100, -20, 20, 100, 255, 300, 100_000] {
         let mut buffer = JitterBuffer::new(FRAME, 256, 8);
-        buffer.set_size(BufferSize::Frames(3));
+        buffer.set_size(deep(3));
         let mut sequence = 50_000;
         let mut good = 0;
         for step in 0..2000 {
@@ -610,7 +618,7 @@ fn a_jump_without_a_pause_is_survived() {
 #[test]
 fn after_our_own_pause_the_surplus_goes_at_once() {
     let mut buffer = JitterBuffer::new(FRAME, 256, 8);
-    buffer.set_size(BufferSize::Frames(4));
+    buffer.set_size(deep(4));
     let mut sequence = 0i64;
     for pause in [1, 100, 1, 300, 1, 5000, 1] {
         for _ in 0..pause {
@@ -634,7 +642,7 @@ fn after_our_own_pause_the_surplus_goes_at_once() {
 fn growing_blocks_cost_only_what_they_lack() {
     // A host whose blocks turn out longer and longer, told as they come.
     let mut buffer = JitterBuffer::new(FRAME, 256, 8);
-    buffer.set_size(BufferSize::Frames(2));
+    buffer.set_size(deep(2));
     let (mut sequence, mut last) = (0i64, -1);
     let mut gaps = 0;
     for burst in [1i64, 2, 5, 6, 9, 17, 20, 32] {
@@ -666,7 +674,7 @@ fn growing_blocks_cost_only_what_they_lack() {
 #[test]
 fn a_changed_burst_is_reached_without_replaying() {
     let mut buffer = JitterBuffer::new(FRAME, 256, 8);
-    buffer.set_size(BufferSize::Frames(2));
+    buffer.set_size(deep(2));
     let mut sequence = 0i64;
     let mut last = -1;
     for burst in [1i64, 32, 4, 64, 1] {

@@ -17,7 +17,8 @@ const SURPLUS: usize = 24;
 /// slips (that is measured elsewhere) but checks and follows those that are made.
 #[derive(Default)]
 struct Model {
-    size: i64,
+    /// Frames in hand before a get: half of the window, and the one to be played.
+    depth: i64,
     playing: bool,
     frames: BTreeMap<i64, u8>,
     arrived: BTreeSet<i64>,
@@ -61,7 +62,7 @@ impl Model {
     }
 
     fn seek(&mut self) {
-        self.next = self.newest + 1 - self.size;
+        self.next = self.newest + 1 - self.depth;
     }
 
     /// Follows one get, and says what else the buffer should have answered.
@@ -76,7 +77,7 @@ impl Model {
             } else {
                 return if slot == Slot::Idle { Ok(()) } else { Err("idle".into()) };
             }
-        } else if self.frames.range(self.next..).count() > self.size as usize + SURPLUS {
+        } else if self.frames.range(self.next..).count() > self.depth as usize + SURPLUS {
             let from = self.next;
             let blended = has(from);
             self.seek();
@@ -118,7 +119,7 @@ impl Model {
             }
             None => {
                 self.starved += 1;
-                if self.starved > STARVED + self.size as u32 {
+                if self.starved > STARVED + self.depth as u32 {
                     self.stats.lost -= self.lost_at_the_end;
                     self.playing = false;
                     self.frames.clear();
@@ -169,7 +170,7 @@ proptest! {
     fn behaves_like_the_model(size in 1u8..=20, steps in proptest::collection::vec(step(), 1..40)) {
         let mut buffer = JitterBuffer::new(FrameSize::Samples128, CAPACITY as usize, 1);
         buffer.set_size(BufferSize::Frames(size));
-        let mut model = Model { size: i64::from(size), ..Model::default() };
+        let mut model = Model { depth: i64::from(size / 2 + 1), ..Model::default() };
         let mut sent = 1000i64;
         for step in steps {
             let mut moves: Vec<(Option<i64>, bool)> = Vec::new();

@@ -22,10 +22,12 @@ struct Stream {
 }
 
 impl Stream {
-    fn new(format: StreamFormat, size: u8) -> Self {
+    /// With `depth` frames in hand before each one that is played, at least 2.
+    fn new(format: StreamFormat, depth: u8) -> Self {
+        let window = 2 * (depth - 1);
         Self {
             encoder: Encoder::new(format).unwrap(),
-            playout: Playout::new(format, BufferSize::Frames(size)).unwrap(),
+            playout: Playout::new(format, BufferSize::Frames(window)).unwrap(),
             format,
             sent: 0,
             heard: Vec::new(),
@@ -143,8 +145,8 @@ fn slips_are_blended() {
         for format in formats(quality) {
             let mut stream = Stream::new(format, 3);
             stream.run(400);
-            for size in [2, 5, 3, 4, 2, 6] {
-                stream.playout.set_size(BufferSize::Frames(size));
+            for window in [2, 8, 4, 6, 2, 10] {
+                stream.playout.set_size(BufferSize::Frames(window));
                 stream.run(2500);
             }
             let stats = stream.playout.stats();

@@ -6,6 +6,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -14,7 +15,8 @@ use jamulet::server::{
     Config, DirectoryChoice, Options, OwnDirectory, RegistrationStatus, Server, ServerProfile,
 };
 use jamulet_testkit::probe::{PATIENCE, Probe};
-use jamulet_testkit::stock::{JackServer, StockClient, StockServer, StockSettings};
+use jamulet_testkit::stock::{JackServer, StockClient, StockServer, StockSettings, require};
+use jamulet_testkit::window::Screen;
 use serde_json::{Value, json};
 
 /// One look at a peer.
@@ -64,6 +66,42 @@ fn a_stock_server_is_listed_by_our_directory_and_found_by_a_stock_client() -> Re
     drop((client, jack));
     ensure!(server.process_mut().stop(), "it obeys SIGTERM");
     wait_until("its leaving the list", || Ok(directory.handle().status()?.listed_servers == Some(0)))
+}
+
+#[test]
+fn a_stock_client_lists_our_directorys_servers_in_its_window_and_joins_one_there() -> Result<()> {
+    require("xdotool", "xdotool")?;
+    let directory = our_directory(OwnDirectory::default(), None)?;
+    let mut server = stock_server_in(directory.local_addr())?;
+    wait_until("its registration here", || Ok(directory.handle().status()?.listed_servers == Some(1)))?;
+    let screen = Screen::start([1280, 900])?;
+    let mouse = Mouse { display: screen.name() };
+    let jack = JackServer::start(128)?;
+    let client = StockClient::start_unconnected(&jack, "Guest", directory.local_addr(), &screen)?;
+
+    // The button that opens the list is at the bottom left of the main window, which stays where it is.
+    wait_until("the main window", || Ok(mouse.windows()?.len() == 2))?;
+    let main = mouse.windows()?;
+    let [left, top, _, height] = mouse.place_of(&main[1])?;
+    wait_until("the list's window", || {
+        mouse.click([left + 100, top + height - 65], 1)?;
+        Ok(mouse.windows()?.len() == 3)
+    })?;
+    let list = mouse.windows()?.into_iter().find(|window| !main.contains(window)).context("no list")?;
+    let [left, top, ..] = mouse.place_of(&list)?;
+    // Whoever answers pings stands below each other: first the directory, then the server. From the empty space
+    // below, the first that a double click meets is the server.
+    let mut rpc = server.rpc()?;
+    let mut row = (9..25).rev().cycle();
+    wait_until("a stock client that has chosen the server", || {
+        let row = row.next().unwrap_or_default();
+        mouse.click([left + 60, top + row * 8], 2)?;
+        let clients = rpc.call("jamulusserver/getClients", json!({}))?;
+        Ok(clients["clients"].as_array().is_some_and(|clients| clients.len() == 1))
+    })?;
+    ensure!(directory.handle().status()?.clients.is_empty(), "it plays on the server, not on the directory");
+    drop((client, jack));
+    Ok(())
 }
 
 #[test]
@@ -175,6 +213,43 @@ fn find(directory: SocketAddr, name: &str) -> Result<Option<ServerEntry>> {
 
 fn address_of(entry: &ServerEntry) -> SocketAddr {
     SocketAddr::from((entry.ip, entry.registration.internal_port))
+}
+
+/// A hand at the mouse of a display.
+struct Mouse<'a> {
+    display: &'a str,
+}
+
+impl Mouse<'_> {
+    /// Clicks this many times at a place in pixels.
+    fn click(&self, [x, y]: [i32; 2], times: u32) -> Result<()> {
+        let (x, y, times) = (x.to_string(), y.to_string(), times.to_string());
+        self.xdotool(&["mousemove", &x, &y, "click", "--repeat", &times, "--delay", "50", "1"])?;
+        // A hand takes its time.
+        std::thread::sleep(Duration::from_millis(150));
+        Ok(())
+    }
+
+    /// All visible windows, the screen itself first.
+    fn windows(&self) -> Result<Vec<String>> {
+        let found = self.xdotool(&["search", "--onlyvisible", "--name", ".*"])?;
+        Ok(found.lines().map(str::to_owned).collect())
+    }
+
+    /// Left, top, width and height of a window, in pixels.
+    fn place_of(&self, window: &str) -> Result<[i32; 4]> {
+        let told = self.xdotool(&["getwindowgeometry", "--shell", window])?;
+        let value = |name: &str| {
+            let line = told.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            line.and_then(|text| text.parse().ok()).with_context(|| format!("no {name} in {told}"))
+        };
+        Ok([value("X")?, value("Y")?, value("WIDTH")?, value("HEIGHT")?])
+    }
+
+    fn xdotool(&self, arguments: &[&str]) -> Result<String> {
+        let output = Command::new("xdotool").env("DISPLAY", self.display).args(arguments).output()?;
+        Ok(String::from_utf8(output.stdout)?)
+    }
 }
 
 fn wait_until(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {

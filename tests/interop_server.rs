@@ -8,13 +8,14 @@ use std::ops::Range;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use jamulet::units::{Quality, fader_gain};
 use jamulet_testkit::jack::{Part, Recording, Rig};
 use jamulet_testkit::pace;
 use jamulet_testkit::signal::{self, db, listen};
 use jamulet_testkit::stock::unity::{Case, TONES_HZ, UNITY_DB, judge};
 use jamulet_testkit::stock::{JackServer, Process, Rpc, StockClient, StockLayout, StockSettings, free_port};
+use jamulet_testkit::window::Screen;
 use serde_json::{Value, json};
 
 /// Our server's buffer of 16 frames is at most 8 off its target after a stall, and slips two a second.
@@ -253,6 +254,39 @@ fn a_client_that_falls_silent_is_gone_after_thirty_seconds() -> Result<()> {
     let log = server.process.log();
     assert!(log.lines().any(|line| line.contains("Mute") && line.contains("was lost")), "{log}");
     Ok(())
+}
+
+#[test]
+fn a_stock_clients_window_shows_licence_welcome_and_recording() -> Result<()> {
+    /// The banner over the mixer while somebody records.
+    const RED: [u8; 3] = [255, 0, 0];
+    let jack = JackServer::start(128)?;
+    let screen = Screen::start([1400, 900])?;
+    let recordings = tempfile::tempdir()?;
+    let folder = recordings.path().to_string_lossy().into_owned();
+    let seen = |options: &[&str], windows: usize, is_recording: bool| -> Result<()> {
+        let server = OurServer::start(options)?;
+        let _client =
+            StockClient::start_on_screen(&jack, "Seer", server.address, StockSettings::default(), &screen)?;
+        let start = pace::now();
+        loop {
+            let red = screen.picture()?.share(RED) > 1e-4;
+            let sizes = screen.windows()?;
+            if sizes.len() == windows && red == is_recording {
+                return Ok(());
+            }
+            if start.elapsed() > Duration::from_secs(20) {
+                let path = std::env::temp_dir().join("jamulet-stock-client.png");
+                screen.picture()?.save(&path)?;
+                bail!("with {options:?} there are {sizes:?}, red: {red}; see {}", path.display());
+            }
+            pace::sleep(Duration::from_millis(100));
+        }
+    };
+    // The mixer's window; with the chat's, which opens for the welcome; with the licence's.
+    seen(&[], 1, false)?;
+    seen(&["-w", "Be kind."], 2, false)?;
+    seen(&["-w", "Be kind.", "-L", "-R", &folder], 3, true)
 }
 
 /// `jamulet-server` on a free port of the loopback.

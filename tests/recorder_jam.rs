@@ -211,35 +211,44 @@ fn ten_minutes_with_64_sample_ticks_in_flac() {
     ten_minutes(RecordingFormat::Flac, FrameSize::Samples64);
 }
 
-/// What two musicians hear when the recorder can record, and when it has nowhere to.
+/// What two musicians hear in 20 s, and why recording has stopped.
+fn hear(directory: &Path, min_free_bytes: u64) -> (Vec<[Vec<f32>; 2]>, Vec<String>) {
+    let mut recorded =
+        RecordedJam::new(directory, RecordingFormat::Wav16, FrameSize::Samples128, min_free_bytes);
+    recorded.jam.musicians = vec![
+        musician(1, "Ann", Layout::Stereo, FrameChoice::Samples128, 0.0),
+        musician(2, "Bob", Layout::Mono, FrameChoice::Samples128, 0.0),
+    ];
+    // Without dice: what clients are told about a failure would shift them.
+    for musician in &mut recorded.jam.musicians {
+        musician.set_link(LinkConfig { delay: Duration::from_millis(9), ..LinkConfig::default() });
+        musician.handle.connect(SERVER);
+    }
+    recorded.run_to(20);
+    (recorded.jam.musicians.iter().map(|musician| musician.heard.clone()).collect(), recorded.stops)
+}
+
 #[test]
 fn a_recording_that_fails_changes_nothing_of_what_anyone_hears() {
-    let hear = |min_free_bytes| {
-        let folder = tempfile::tempdir().unwrap();
-        let mut recorded =
-            RecordedJam::new(folder.path(), RecordingFormat::Wav16, FrameSize::Samples128, min_free_bytes);
-        recorded.jam.musicians = vec![
-            musician(1, "Ann", Layout::Stereo, FrameChoice::Samples128, 0.0),
-            musician(2, "Bob", Layout::Mono, FrameChoice::Samples128, 0.0),
-        ];
-        // Without dice: what clients are told about the failure would shift them.
-        for musician in &mut recorded.jam.musicians {
-            musician.set_link(LinkConfig { delay: Duration::from_millis(9), ..LinkConfig::default() });
-        }
-        recorded.jam.musicians.iter().for_each(|musician| musician.handle.connect(SERVER));
-        recorded.run_to(20);
-        let heard = recorded.jam.musicians.iter().map(|musician| musician.heard.clone());
-        (heard.collect::<Vec<_>>(), recorded.stops)
-    };
-    let (good, no_stops) = hear(0);
-    let (failing, stops) = hear(u64::MAX);
+    let folder = tempfile::tempdir().unwrap();
+    let (good, no_stops) = hear(folder.path(), 0);
     assert_eq!(no_stops, [""; 0]);
-    assert!(
-        stops.iter().all(|stop| stop.starts_with("The recording disk has less than")) && !stops.is_empty()
-    );
     assert!(
         good.iter().flatten().all(|side| side.iter().any(|sample| sample.abs() > 0.1)),
         "they hear each other"
     );
-    assert!(good == failing, "sound differs");
+    let folder = tempfile::tempdir().unwrap();
+    let (failing, stops) = hear(folder.path(), u64::MAX);
+    assert!(stops[0].starts_with("The recording disk has less than"), "{stops:?}");
+    assert!(good == failing, "sound differs when recording does not begin");
+    #[cfg(target_os = "linux")]
+    {
+        // Full after about 6 s.
+        let disk = jamulet_testkit::small_disk::SmallDisk::mount(3000).unwrap();
+        let (failing, stops) = hear(disk.path(), 0);
+        assert!(stops[0].starts_with("A recording cannot be written"), "{stops:?}");
+        assert!(good == failing, "sound differs when the disk is full");
+        let session = Session::read(&sessions(disk.path()).unwrap()[0]).unwrap();
+        assert!(session.mixdown().samples() > 4 * 48_000 && session.items.len() == 2);
+    }
 }

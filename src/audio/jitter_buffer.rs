@@ -6,12 +6,15 @@
 //! with each [`JitterBuffer::get`]. A frame that arrives while the playhead is `p` has the *slack*
 //! `sequence − p`: the number of gets that will still pass before its own. Below zero it is late.
 //!
-//! A buffer of size *n* keeps, on average, *n* frames in hand just before each get, so that a frame
-//! waits between *n* − 1 and *n* frame times: which of it depends on how the two clocks happen to
-//! lie, not on how the connection began. In other words, *n* − 1 frames remain after a get; this is
-//! the *reserve*, and where several frames are pulled at once (a host's block, or two 64-sample
-//! frames in a 128-sample tick), it is what remains after the largest pull, see
-//! [`JitterBuffer::set_burst`].
+//! A size of *N* is Jamulus's: a window of *N* frames. There the playhead lies anywhere in it, as the
+//! first packets happened to come, so that the delay is 0..*N* frames and *N*/2 on average. Here it
+//! lies in the middle at every connect: *N*/2 frames (rounded down) remain after each get, the
+//! *reserve*, and a frame may come that much later than usual. So a frame waits between *N*/2 and
+//! *N*/2 + 1 frame times; which of it depends on how the two clocks happen to lie. Where several
+//! frames are pulled at once (a host's block, or two 64-sample frames in a 128-sample tick), the
+//! reserve is what remains after the largest pull, see [`JitterBuffer::set_burst`].
+//!
+//! Inside, the *depth* is the reserve and the frame to be played: what is in hand before a get.
 //!
 //! # How it settles
 //!
@@ -21,8 +24,9 @@
 //!
 //! # What the automatic size does
 //!
-//! It takes the smallest size that would have let at most 0.05 % of the frames that arrived within
+//! It takes the smallest depth that would have let at most 0.05 % of the frames that arrived within
 //! the last 15 s come too late. Frames that never arrive do not count: no size helps against loss.
+//! It may be deeper than the largest window; told is the window of the same depth, or the largest.
 
 mod arrivals;
 mod unwrap;
@@ -32,11 +36,13 @@ use crate::units::{BufferSize, FrameSize, MAX_BUFFER_FRAMES, MIN_BUFFER_FRAMES};
 use arrivals::Arrivals;
 pub use unwrap::CounterUnwrapper;
 
-/// Automatic size before anything is known, in frames.
-const AUTO_START_FRAMES: u8 = 4;
-/// Smallest automatic size, in frames: at 1, a phase near the tick's edge would make frames late
+/// Automatic depth before anything is known, in frames: a window of 6, like Jamulus's.
+const AUTO_START_DEPTH: u8 = 4;
+/// Smallest automatic depth, in frames: at 1, a phase near the tick's edge would make frames late
 /// on the quietest network.
-const AUTO_MIN_FRAMES: u8 = 2;
+const AUTO_MIN_DEPTH: u8 = 2;
+/// Largest automatic depth, in frames.
+const AUTO_MAX_DEPTH: u8 = 20;
 /// One frame is dropped when the mean reserve is above the wanted one by more than this, in frames.
 const DROP_ABOVE: f32 = 0.9;
 /// One frame is inserted when it is below by more than this, in frames.
@@ -125,8 +131,9 @@ pub struct JitterBuffer {
     /// Frames stored at or after the playhead.
     buffered: usize,
 
-    auto: bool,
-    size: u8,
+    size: BufferSize,
+    /// Frames wanted in hand before a get.
+    depth: u8,
     burst: f32,
     /// What was measured under other pulls says nothing: begin anew with the next one.
     remeasure: bool,
@@ -181,8 +188,8 @@ impl JitterBuffer {
             next: 0,
             newest: 0,
             buffered: 0,
-            auto: true,
-            size: AUTO_START_FRAMES,
+            size: BufferSize::Auto,
+            depth: AUTO_START_DEPTH,
             burst: 1.0,
             remeasure: false,
             arrivals: Arrivals::new(frame),
@@ -230,7 +237,7 @@ impl JitterBuffer {
         if !self.mark_arrived(sequence) {
             return;
         }
-        let beyond_help = slack < -i64::from(MAX_BUFFER_FRAMES - self.size);
+        let beyond_help = slack < -i64::from(AUTO_MAX_DEPTH - self.depth);
         self.stalled = slack < 0 && (self.stalled || beyond_help);
         if !self.stalled {
             self.arrivals.record(slack, self.reserve());
@@ -299,20 +306,25 @@ impl JitterBuffer {
     /// Sets the size, or lets it follow the network. A change is worked off by slips; repeating what
     /// is set already does nothing.
     pub fn set_size(&mut self, size: BufferSize) {
-        let before = (self.auto, self.size);
-        self.auto = size == BufferSize::Auto;
-        self.size = match size {
-            BufferSize::Auto => self.size.max(AUTO_MIN_FRAMES),
-            BufferSize::Frames(frames) => frames.clamp(MIN_BUFFER_FRAMES, MAX_BUFFER_FRAMES),
+        let before = (self.size, self.depth);
+        (self.size, self.depth) = match size {
+            BufferSize::Auto => (size, self.depth.max(AUTO_MIN_DEPTH)),
+            BufferSize::Frames(frames) => {
+                let window = frames.clamp(MIN_BUFFER_FRAMES, MAX_BUFFER_FRAMES);
+                (BufferSize::Frames(window), window / 2 + 1)
+            }
         };
-        if before != (self.auto, self.size) {
+        if before != (self.size, self.depth) {
             self.until_check = self.until_check.min(self.frames_in(QUICK_CHECK_MS));
         }
     }
 
-    /// The size now in use, in frames, 1..=20.
+    /// The size now in use: the window in frames, 1..=20, as set or, when automatic, of the depth in use.
     pub fn size_frames(&self) -> u8 {
-        self.size
+        match self.size {
+            BufferSize::Frames(window) => window,
+            BufferSize::Auto => (2 * (self.depth - 1)).min(MAX_BUFFER_FRAMES),
+        }
     }
 
     /// Tells how many frames the largest pull takes at once (it may be a mean such as 3.75 where
@@ -342,12 +354,12 @@ impl JitterBuffer {
 
     /// Frames wanted in hand just before a pull.
     fn target(&self) -> f32 {
-        f32::from(self.size) - 1.0 + self.burst
+        f32::from(self.depth) - 1.0 + self.burst
     }
 
     /// Frames wanted in hand just after the largest pull.
     fn reserve(&self) -> i64 {
-        i64::from(self.size) - 1
+        i64::from(self.depth) - 1
     }
 
     fn frames_in(&self, millis: u32) -> u32 {
@@ -432,7 +444,7 @@ impl JitterBuffer {
 
     /// Compares the reserve with the wanted one.
     fn check(&mut self) {
-        if self.auto {
+        if self.size == BufferSize::Auto {
             self.follow_network();
         }
         let quick = self.frames_in(QUICK_CHECK_MS);
@@ -453,22 +465,22 @@ impl JitterBuffer {
         }
     }
 
-    /// Lets the automatic size shrink, slowly.
+    /// Lets the automatic depth shrink, slowly.
     fn follow_network(&mut self) {
-        let Some(needed) = self.arrivals.needed_size(self.burst) else { return };
+        let Some(needed) = self.arrivals.needed_depth(self.burst) else { return };
         let settled = self.age >= self.frames_in(SHRINK_AFTER_MS);
-        if settled && self.since_resize >= self.frames_in(SHRINK_EVERY_MS) && needed.surely < self.size {
-            self.size = (self.size - 1).max(AUTO_MIN_FRAMES);
+        if settled && self.since_resize >= self.frames_in(SHRINK_EVERY_MS) && needed.surely < self.depth {
+            self.depth = (self.depth - 1).max(AUTO_MIN_DEPTH);
             self.since_resize = 0;
         }
     }
 
-    /// Lets the automatic size grow, at once.
+    /// Lets the automatic depth grow, at once.
     fn grow(&mut self) {
-        let Some(needed) = self.arrivals.needed_size(self.burst) else { return };
-        if needed.frames > self.size {
-            self.short = u32::from(needed.frames - self.size);
-            self.size = needed.frames;
+        let Some(needed) = self.arrivals.needed_depth(self.burst) else { return };
+        if needed.frames > self.depth {
+            self.short = u32::from(needed.frames - self.depth);
+            self.depth = needed.frames;
             self.since_resize = 0;
             self.until_check = 0;
         }
@@ -542,7 +554,7 @@ impl JitterBuffer {
             self.stats.lost = self.stats.lost.saturating_sub(1);
             self.lost_at_the_end = self.lost_at_the_end.saturating_sub(1);
         }
-        if self.auto && !self.stalled {
+        if self.size == BufferSize::Auto && !self.stalled {
             self.grow();
         }
     }

@@ -27,6 +27,8 @@ const PERMANENT_AFTER: Duration = Duration::from_secs(48 * 3600);
 const FIRST_LOOK_UP_PAUSE: Duration = Duration::from_secs(5);
 /// …up to this.
 const LAST_LOOK_UP_PAUSE: Duration = Duration::from_secs(5 * 60);
+/// A look-up that takes longer has failed; systems give up after half a minute or so.
+const LOOK_UP_PATIENCE: Duration = Duration::from_secs(2 * 60);
 /// Requests of the directory to open our NAT for a client, obeyed in one second. One arrives for
 /// every client that opens the list.
 const MAX_NAT_OPENINGS: u32 = 100;
@@ -91,10 +93,10 @@ struct Asking {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LookUp {
-    /// To be asked for.
-    Wanted,
-    /// Asked for.
-    UnderWay,
+    /// To be asked for, since then.
+    Wanted(Time),
+    /// Asked for; to be answered until then.
+    UnderWay(Time),
     /// Not before then.
     Pause(Time),
     /// Not before the entry is renewed.
@@ -119,7 +121,7 @@ impl Registration {
             asking: None,
             renew_at: None,
             keep_alive_at: None,
-            look_up: LookUp::Wanted,
+            look_up: LookUp::Wanted(now),
             look_up_pause: FIRST_LOOK_UP_PAUSE,
             openings: Openings { period_start: now, count: 0 },
             transmits: VecDeque::new(),
@@ -149,11 +151,9 @@ impl Registration {
 
     /// Whether the directory's name is to be looked up now. Each `true` wants one answer.
     pub fn poll_look_up(&mut self) -> bool {
-        let wanted = self.look_up == LookUp::Wanted;
-        if wanted {
-            self.look_up = LookUp::UnderWay;
-        }
-        wanted
+        let LookUp::Wanted(since) = self.look_up else { return false };
+        self.look_up = LookUp::UnderWay(since + LOOK_UP_PATIENCE);
+        true
     }
 
     /// Takes the addresses of the directory's name, best first; none when it was not found. Only IPv4
@@ -200,12 +200,14 @@ impl Registration {
 
     /// Does what is due: asking again, renewing, keeping the NAT open.
     pub fn handle_timeout(&mut self, now: Time) {
-        if matches!(self.look_up, LookUp::Pause(end) if end <= now) {
-            self.look_up = LookUp::Wanted;
+        match self.look_up {
+            LookUp::Pause(end) if end <= now => self.look_up = LookUp::Wanted(now),
+            LookUp::UnderWay(end) if end <= now => self.handle_addresses(now, &[]),
+            _ => {}
         }
         if self.renew_at.is_some_and(|due| due <= now) {
             if self.look_up == LookUp::Idle {
-                self.look_up = LookUp::Wanted;
+                self.look_up = LookUp::Wanted(now);
             }
             self.ask(now);
         }
@@ -223,8 +225,8 @@ impl Registration {
     /// When [`Self::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Time> {
         let look_up = match self.look_up {
-            LookUp::Pause(end) => Some(end),
-            LookUp::Wanted | LookUp::UnderWay | LookUp::Idle => None,
+            LookUp::Pause(end) | LookUp::UnderWay(end) => Some(end),
+            LookUp::Wanted(_) | LookUp::Idle => None,
         };
         let asking = self.asking.map(|asking| asking.next);
         [look_up, asking, self.renew_at, self.keep_alive_at].into_iter().flatten().min()
@@ -546,6 +548,18 @@ mod tests {
         scene.resolve(&[address("[2001:db8::1]:22124"), directory()]);
         assert_eq!(scene.registration.status(), RegistrationStatus::Requested);
         assert_eq!(scene.sent, [(scene.now, directory(), registration_message("Jam", false))]);
+    }
+
+    #[test]
+    fn a_look_up_without_an_answer_has_failed_and_a_late_answer_is_welcome() {
+        let mut scene = Scene::unresolved();
+        assert!(scene.registration.poll_look_up());
+        scene.pass(LOOK_UP_PATIENCE);
+        assert_eq!(scene.registration.status(), RegistrationStatus::BadAddress);
+        scene.pass(FIRST_LOOK_UP_PAUSE);
+        assert!(scene.registration.poll_look_up());
+        scene.resolve(&[directory()]);
+        assert_eq!(scene.registration.status(), RegistrationStatus::Requested);
     }
 
     #[test]

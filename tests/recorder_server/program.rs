@@ -3,13 +3,14 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+
+use jamulet_testkit::probe::PATIENCE;
 
 /// A server on a port of its own; killed when dropped.
 pub(crate) struct Program {
     child: Child,
-    /// Kept open: a program whose output nobody takes ends.
-    _out: BufReader<ChildStdout>,
     pub(crate) address: SocketAddr,
 }
 
@@ -17,20 +18,25 @@ impl Program {
     /// Starts a server that records into `directory`, and waits until it is ready.
     pub(crate) fn record_into(directory: &Path, more: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_jamulet-server"));
-        command
-            .args(["--port", "0", "--serverbindip4", "127.0.0.1", "--recording"])
-            .arg(directory)
-            .args(more);
+        command.args(["--port", "0", "--serverbindip4", "127.0.0.1", "--logformat", "text"]);
+        command.arg("--recording").arg(directory).args(more);
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut greeting = String::new();
-        while !greeting.contains("Ctrl-C") {
-            assert_ne!(out.read_line(&mut greeting).unwrap(), 0, "the server ended: {greeting}");
-        }
-        let port = greeting.split("UDP port ").nth(1).unwrap();
-        let port = port.split(|character: char| !character.is_ascii_digit()).next().unwrap().parse().unwrap();
-        Self { child, _out: out, address: SocketAddr::from(([127, 0, 0, 1], port)) }
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let mut program = Self { child, address: ([127, 0, 0, 1], 0).into() };
+        let (sender, ports) = channel();
+        // Reads on to the end: a program whose output nobody takes would be stopped by it.
+        std::thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                if let Some((_, port)) = line.split_once("UDP port ") {
+                    let digits = port.split(|character: char| !character.is_ascii_digit()).next();
+                    let _ = sender.send(digits.unwrap_or_default().to_owned());
+                }
+            }
+        });
+        let port = ports.recv_timeout(PATIENCE).expect("the server tells its port");
+        program.address.set_port(port.parse().unwrap());
+        program
     }
 
     /// Ends it by `signal`, and waits until it is gone.

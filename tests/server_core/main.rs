@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a failing test is what a panic is for")]
 
 mod connless;
+mod delay;
 mod handshake;
 mod hostile;
 mod membership;

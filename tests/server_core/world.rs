@@ -26,6 +26,10 @@ pub(crate) struct Peer {
     pub is_deaf: bool,
     /// Sends a packet whenever one is due.
     pub is_playing: bool,
+    /// Packets leave so many samples later than at the ticks of a 128-sample server.
+    pub phase: usize,
+    /// Every so manyth packet is lost; 0 loses none.
+    pub loses_every: usize,
     /// Everything received, in order.
     pub(crate) messages: Vec<Message>,
     pub(crate) connless: Vec<ConnlessMessage>,
@@ -99,7 +103,7 @@ impl Peer {
     }
 
     fn packet_due(&self) -> Time {
-        sample_time(self.sent_samples)
+        sample_time(self.sent_samples + self.phase)
     }
 }
 
@@ -156,6 +160,8 @@ impl World {
             can_split: true,
             is_deaf: false,
             is_playing: false,
+            phase: 0,
+            loses_every: 0,
             messages: Vec::new(),
             connless: Vec::new(),
             packets: Vec::new(),
@@ -186,6 +192,22 @@ impl World {
             peer.is_playing = true;
             peer.sent_samples = ticks;
         }
+    }
+
+    /// Like [`Self::play`], but the first packets have been held up: this much sound arrives at once.
+    pub(crate) fn play_late(
+        &mut self,
+        index: usize,
+        samples: usize,
+        signal: impl FnMut(usize) -> f32 + 'static,
+    ) {
+        self.play(index, signal);
+        self.peers[index].sent_samples -= samples;
+    }
+
+    /// Samples of time that the server's ticks have covered.
+    pub(crate) fn ticked_samples(&self) -> usize {
+        self.ticks * self.core.frame().samples()
     }
 
     /// Lets the client send one datagram now.
@@ -242,8 +264,11 @@ impl World {
         for index in 0..self.peers.len() {
             while self.peers[index].is_playing && self.peers[index].packet_due() <= self.now {
                 let packet = self.peers[index].next_packet();
-                let from = self.peers[index].address;
-                self.core.handle_datagram(self.now, from, &packet);
+                let peer = &self.peers[index];
+                let number = peer.sent_samples / peer.layout.format.frame.samples();
+                if peer.loses_every == 0 || !number.is_multiple_of(peer.loses_every) {
+                    self.core.handle_datagram(self.now, peer.address, &packet);
+                }
             }
         }
     }

@@ -41,6 +41,9 @@ pub(crate) const WINDOW: &Needs = &Needs {
 /// Real Jamulus to test against, and a sound card that is none for it.
 pub(crate) const PEERS: &Needs = &Needs { packages: &["jamulus", "jackd2"], programs: &["Jamulus", "jackd"] };
 
+/// To check the systemd unit.
+pub(crate) const SERVICE: &Needs = &Needs { packages: &["systemd"], programs: &["systemd-analyze"] };
+
 /// Installs whatever of `needs` is missing. Elsewhere than on Debian nothing can be installed:
 /// there a missing program is an error that says what to install.
 pub(crate) fn install(needs: &[&Needs]) -> Result<()> {

@@ -39,11 +39,11 @@ const STANDALONE: &[&str] = &[
 /// `unit` has, beside the tests within `src`, every file that no other suite claims.
 const SUITES: &[Suite] = &[
     Suite { name: "lint", prefixes: &[], needs: &[], more: &[] },
-    Suite { name: "unit", prefixes: &[], needs: &[], more: &[] },
+    Suite { name: "unit", prefixes: &[], needs: &[setup::SERVICE], more: &[] },
     Suite { name: "sim", prefixes: &["sim_", "session_sim"], needs: &[], more: &[] },
     Suite { name: "recorder", prefixes: &["recorder_"], needs: &[], more: &[] },
     Suite { name: "hosts", prefixes: &["hosts_", "plugin_"], needs: &[setup::WINDOW], more: &[STANDALONE] },
-    Suite { name: "interop", prefixes: &["interop_"], needs: &[setup::PEERS], more: &[] },
+    Suite { name: "interop", prefixes: &["interop_"], needs: &[setup::PEERS, setup::WINDOW], more: &[] },
 ];
 
 /// Parts of the names of crates that a server's build must do without.

@@ -3,8 +3,8 @@
 //! Slips move the playhead, so slack as seen from it is not comparable across a slip. Everything
 //! here is kept relative to a playhead that never slipped (*nominal*): `nominal = slack + shift`.
 
-use super::AUTO_MIN_FRAMES;
-use crate::units::{FrameSize, MAX_BUFFER_FRAMES};
+use super::{AUTO_MAX_DEPTH, AUTO_MIN_DEPTH};
+use crate::units::FrameSize;
 
 /// The past is kept in slices of this length.
 const SLICE_MS: u32 = 250;
@@ -25,11 +25,11 @@ const OUTLIER_FRAMES: i64 = 2;
 const MIN_FRAMES: u32 = 8;
 /// Fewer pulls of several frames than this say nothing.
 const MIN_PULLS: u32 = 3;
-/// Share of the frames that arrive that may be late with the automatic size, as frames per 10 000.
+/// Share of the frames that arrive that may be late with the automatic depth, as frames per 10 000.
 const LATE_BUDGET: u32 = 5;
 /// The fill may settle this far below the target (`INSERT_BELOW`) without making frames late.
 const SETTLING_MARGIN: f32 = 0.5;
-/// Extra that must be to spare before the size shrinks, in frames, so that it does not flap.
+/// Extra that must be to spare before the depth shrinks, in frames, so that it does not flap.
 const SHRINK_MARGIN: f32 = 0.25;
 
 #[derive(Clone, Copy, Default)]
@@ -74,9 +74,9 @@ pub(super) struct Recent {
     pub(super) late_share: f32,
 }
 
-/// What the automatic size should be.
+/// What the automatic depth should be, in frames.
 pub(super) struct Needed {
-    /// Smallest size that would have done.
+    /// Smallest depth that would have done.
     pub(super) frames: u8,
     /// The same with a margin: above it, frames can be given back.
     pub(super) surely: u8,
@@ -151,8 +151,8 @@ impl Arrivals {
         })
     }
 
-    /// The automatic size for pulls of up to `burst` frames.
-    pub(super) fn needed_size(&self, burst: f32) -> Option<Needed> {
+    /// The automatic depth for pulls of up to `burst` frames.
+    pub(super) fn needed_depth(&self, burst: f32) -> Option<Needed> {
         let frames: u32 = self.slices.iter().map(|slice| slice.frames).sum();
         let mut budget = i64::from(frames * LATE_BUDGET / 10_000);
         let earliest = self.total.iter().position(|count| {
@@ -162,10 +162,10 @@ impl Arrivals {
         // With the playhead at the earliest frame that must be in time, that frame's slack is 0. The
         // distance counts from where frames arrive now: the way may have changed within 15 s.
         let reserve = self.last_two_seconds().reserve(burst)?;
-        let size = reserve - (earliest as i64 - ZERO_BIN) as f32 + SETTLING_MARGIN + 1.0;
+        let depth = reserve - (earliest as i64 - ZERO_BIN) as f32 + SETTLING_MARGIN + 1.0;
         let whole =
-            |size: f32| size.ceil().clamp(f32::from(AUTO_MIN_FRAMES), f32::from(MAX_BUFFER_FRAMES)) as u8;
-        Some(Needed { frames: whole(size), surely: whole(size + SHRINK_MARGIN) })
+            |depth: f32| depth.ceil().clamp(f32::from(AUTO_MIN_DEPTH), f32::from(AUTO_MAX_DEPTH)) as u8;
+        Some(Needed { frames: whole(depth), surely: whole(depth + SHRINK_MARGIN) })
     }
 
     fn last_two_seconds(&self) -> Slice {

@@ -24,6 +24,8 @@ pub mod recording;
 pub mod signal;
 pub mod sim;
 #[cfg(target_os = "linux")]
+pub mod small_disk;
+#[cfg(target_os = "linux")]
 pub mod stock;
 pub mod track;
 pub mod vst3_host;

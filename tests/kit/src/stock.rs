@@ -21,6 +21,8 @@ use anyhow::{Context as _, Result, bail};
 use jamulet::units::{BufferSize, Quality};
 use tempfile::TempDir;
 
+use crate::window::Screen;
+
 pub use process::Process;
 pub use rpc::Rpc;
 
@@ -205,6 +207,21 @@ impl StockSettings {
     }
 }
 
+/// What a stock client does at its start.
+enum Goal {
+    /// Connects to this server.
+    Join(SocketAddr),
+    /// Shows the servers of this directory when asked.
+    Browse(SocketAddr),
+}
+
+/// Where a stock client's window is.
+enum Face<'a> {
+    None,
+    Hidden,
+    On(&'a Screen),
+}
+
 /// A stock client playing over a [`JackServer`].
 pub struct StockClient {
     process: Process,
@@ -216,7 +233,18 @@ impl StockClient {
     /// Starts a client without a window that connects to `server`. `name` is its JACK name and,
     /// once [`Self::rpc`] has set it, its name in the session.
     pub fn start(jack: &JackServer, name: &str, server: SocketAddr, settings: StockSettings) -> Result<Self> {
-        Self::launch(jack, name, server, settings, None)
+        Self::launch(jack, name, Goal::Join(server), settings, Face::None)
+    }
+
+    /// Starts a client whose window is on `screen`.
+    pub fn start_on_screen(
+        jack: &JackServer,
+        name: &str,
+        server: SocketAddr,
+        settings: StockSettings,
+        screen: &Screen,
+    ) -> Result<Self> {
+        Self::launch(jack, name, Goal::Join(server), settings, Face::On(screen))
     }
 
     /// Starts a client with an invisible window whose mixer obeys MIDI: controller 0..=9 moves the fader of
@@ -227,31 +255,55 @@ impl StockClient {
         server: SocketAddr,
         settings: StockSettings,
     ) -> Result<Self> {
-        Self::launch(jack, name, server, settings, Some("1;f0*10;p16*10;s32*10;m48*10"))
+        Self::launch(jack, name, Goal::Join(server), settings, Face::Hidden)
+    }
+
+    /// Starts a client whose window is on `screen`. It is connected to nothing; its own list of servers is that of
+    /// `directory`.
+    pub fn start_unconnected(
+        jack: &JackServer,
+        name: &str,
+        directory: SocketAddr,
+        screen: &Screen,
+    ) -> Result<Self> {
+        Self::launch(jack, name, Goal::Browse(directory), StockSettings::default(), Face::On(screen))
     }
 
     fn launch(
         jack: &JackServer,
         name: &str,
-        server: SocketAddr,
+        goal: Goal,
         settings: StockSettings,
-        midi: Option<&str>,
+        face: Face<'_>,
     ) -> Result<Self> {
         require("Jamulus", "jamulus")?;
         let home = scratch()?;
         let rpc_port = free_port();
         let ini = home.path().join("client.ini");
-        fs::write(&ini, settings.to_ini(jack.period()))?;
         let mut command = jamulus(&home, rpc_port)?;
         command.env("JACK_DEFAULT_SERVER", jack_name());
         // Without `-j` the client would also play to and record from the dummy sound card.
-        command.args(["-j", "--clientname", name, "-c"]).arg(server.to_string());
-        command.arg("-i").arg(&ini).arg("-p").arg(free_port().to_string());
-        match midi {
-            Some(controllers) => {
-                command.env("QT_QPA_PLATFORM", "offscreen").args(["--ctrlmidich", controllers])
+        command.args(["-j", "--clientname", name, "-i"]).arg(&ini).arg("-p").arg(free_port().to_string());
+        let mut wanted = settings.to_ini(jack.period());
+        match goal {
+            Goal::Join(server) => {
+                command.arg("-c").arg(server.to_string());
             }
-            None => command.arg("-n"),
+            Goal::Browse(directory) => {
+                // 7 is the first of the user's own directories.
+                let own_directory = format!(
+                    "<client>\n <directorytype>7</directorytype>\n <directoryaddress0>{directory}</directoryaddress0>\n"
+                );
+                wanted = wanted.replacen("<client>\n", &own_directory, 1);
+            }
+        }
+        fs::write(&ini, wanted)?;
+        match face {
+            Face::None => command.arg("-n"),
+            Face::Hidden => command
+                .env("QT_QPA_PLATFORM", "offscreen")
+                .args(["--ctrlmidich", "1;f0*10;p16*10;s32*10;m48*10"]),
+            Face::On(screen) => command.env("QT_QPA_PLATFORM", "xcb").env("DISPLAY", screen.name()),
         };
         let process = Process::start_at_home(name, command, home)?;
         Ok(Self { process, rpc_port, jack_name: format!("Jamulus {name}") })

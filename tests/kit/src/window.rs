@@ -10,7 +10,7 @@ use x11rb::connection::Connection;
 use x11rb::protocol::xproto::{
     AtomEnum, BUTTON_PRESS_EVENT, BUTTON_RELEASE_EVENT, ButtonPressEvent, ConfigureWindowAux, ConnectionExt,
     CreateWindowAux, EventMask, ImageFormat, KEY_PRESS_EVENT, KEY_RELEASE_EVENT, KeyButMask, KeyPressEvent,
-    MOTION_NOTIFY_EVENT, Motion, MotionNotifyEvent, PropMode, WindowClass,
+    MOTION_NOTIFY_EVENT, MapState, Motion, MotionNotifyEvent, PropMode, WindowClass,
 };
 use x11rb::rust_connection::RustConnection;
 use x11rb::wrapper::ConnectionExt as _;
@@ -55,6 +55,30 @@ impl Screen {
     /// What `DISPLAY` must be for programs that shall use it.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What can be seen on it.
+    pub fn picture(&self) -> Result<Picture> {
+        let (connection, screen) = self.connect()?;
+        picture(&connection, connection.setup().roots[screen].root)
+    }
+
+    /// Sizes of the programs' windows that can be seen.
+    pub fn windows(&self) -> Result<Vec<[u16; 2]>> {
+        let (connection, screen) = self.connect()?;
+        let root = connection.setup().roots[screen].root;
+        let mut sizes = Vec::new();
+        for window in connection.query_tree(root)?.reply()?.children {
+            if connection.get_window_attributes(window)?.reply()?.map_state == MapState::VIEWABLE {
+                let geometry = connection.get_geometry(window)?.reply()?;
+                sizes.push([geometry.width, geometry.height]);
+            }
+        }
+        Ok(sizes)
+    }
+
+    fn connect(&self) -> Result<(RustConnection, usize)> {
+        x11rb::connect(Some(&self.name)).context("no connection to the X server")
     }
 }
 
@@ -218,16 +242,7 @@ impl HostWindow {
 
     /// What can be seen in the window.
     pub fn picture(&self) -> Result<Picture> {
-        let geometry = self.connection.get_geometry(self.window)?.reply()?;
-        let (width, height) = (geometry.width, geometry.height);
-        let image = self
-            .connection
-            .get_image(ImageFormat::Z_PIXMAP, self.window, 0, 0, width, height, u32::MAX)?
-            .reply()?;
-        ensure!(image.depth == 24, "the screen has {} bits per pixel, not 24", image.depth);
-        // Four bytes per pixel: blue, green, red, unused.
-        let rgb = image.data.chunks_exact(4).flat_map(|pixel| [pixel[2], pixel[1], pixel[0]]).collect();
-        Ok(Picture { width: width.into(), height: height.into(), rgb })
+        picture(&self.connection, self.window)
     }
 }
 
@@ -237,6 +252,18 @@ impl Drop for HostWindow {
         let _ = self.connection.destroy_window(self.window);
         let _ = self.connection.flush();
     }
+}
+
+/// What can be seen in a window.
+fn picture(connection: &RustConnection, window: u32) -> Result<Picture> {
+    let geometry = connection.get_geometry(window)?.reply()?;
+    let (width, height) = (geometry.width, geometry.height);
+    let image =
+        connection.get_image(ImageFormat::Z_PIXMAP, window, 0, 0, width, height, u32::MAX)?.reply()?;
+    ensure!(image.depth == 24, "the screen has {} bits per pixel, not 24", image.depth);
+    // Four bytes per pixel: blue, green, red, unused.
+    let rgb = image.data.chunks_exact(4).flat_map(|pixel| [pixel[2], pixel[1], pixel[0]]).collect();
+    Ok(Picture { width: width.into(), height: height.into(), rgb })
 }
 
 /// Pixels.
