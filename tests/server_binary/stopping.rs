@@ -8,7 +8,7 @@ use std::time::Duration;
 use jamulet::protocol::ConnlessMessage;
 use jamulet_testkit::pace;
 
-use crate::running::{Running, client, join, parse};
+use crate::running::{Running, ask, client, command, join, listens, parse, wait_for};
 
 /// Whether a farewell is among what has arrived, once the server has ended.
 fn was_sent_away(socket: &UdpSocket) -> bool {
@@ -99,4 +99,39 @@ fn recording_signals_without_a_folder_are_answered_in_the_log() {
         assert!(server.next_line().contains("--recording"));
     }
     server.stop_by(libc::SIGTERM);
+}
+
+/// A pipe that holds as much as it can, so that whoever writes into it sleeps.
+fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    let (reader, writer) = std::io::pipe().unwrap();
+    let set_flags = |flags: libc::c_int| {
+        // SAFETY: plain call on a descriptor that is open.
+        assert_eq!(unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETFL, flags) }, 0);
+    };
+    set_flags(libc::O_NONBLOCK);
+    while (&writer).write(&[b'x'; 4096]).is_ok() {}
+    set_flags(0);
+    (reader, writer)
+}
+
+#[test]
+fn a_reader_that_sleeps_holds_up_neither_the_jam_nor_its_end() {
+    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (_reader, writer) = full_pipe();
+    let mut server = command();
+    server.args(["--serverbindip4", "127.0.0.1", "--port", &port.to_string()]).stdout(writer);
+    let mut child = server.spawn().unwrap();
+    let address = ([127, 0, 0, 1], port).into();
+    wait_for("the server", || listens(address));
+    let _ann = join(port, "Ann");
+    wait_for(
+        "the musician",
+        || matches!(ask(address, &ConnlessMessage::RequestClientList), ConnlessMessage::ClientList(list) if list.len() == 1),
+    );
+    // SAFETY: plain call; the child is ours and not yet waited for.
+    unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
+    wait_for("the program's end", || child.try_wait().unwrap().is_some());
+    assert!(child.wait().unwrap().success());
 }
