@@ -298,6 +298,17 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_was_cut_off_has_more_than_one_record() {
+        let nameserver = FakeNameserver::start_raw(|question| {
+            let mut answer = answer_with(question, &[("host.example.org".into(), 7)]);
+            // The flag for truncation in the header.
+            answer[2] |= 0x02;
+            vec![answer]
+        });
+        assert_eq!(look_up_srv("example.org", &[nameserver.address()], LONG), None);
+    }
+
+    #[test]
     fn forged_and_foreign_answers_are_passed_over() {
         let nameserver = FakeNameserver::start_raw(|question| {
             let forged = |id: u16, name: &str, target: &str| {
