@@ -5,6 +5,7 @@
 //! and the socket. What one client is and says lives in `channel`, its sound in `stream`.
 
 pub mod admin;
+mod allowance;
 mod channel;
 mod chat;
 mod command;

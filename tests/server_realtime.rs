@@ -131,7 +131,7 @@ fn play(frame: FrameSize, delay_pan: bool) -> (u64, usize) {
             turn(&mut core, &peers[tick / 3 % 64], tick);
             core.drain_transmits(|_, _| {});
         }
-        guard::watch(|| core.tick(now));
+        guard::watch(|| core.tick());
         ticks += 1;
         guard::watch(|| core.drain_transmits(|_, packet| sent += packet.len()));
         if core.poll_timeout().is_some_and(|due| due <= now) {

@@ -249,7 +249,7 @@ impl Replay {
             }
             if tick == due {
                 self.ticks += 1;
-                self.core.tick(due);
+                self.core.tick();
             }
             if self.core.poll_timeout().is_some_and(|timer| timer <= due) {
                 self.core.handle_timeout(due);

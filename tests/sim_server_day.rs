@@ -286,7 +286,7 @@ impl Day {
             self.tick += 1;
             let now = time(self.tick);
             self.play(now);
-            self.core.tick(now);
+            self.core.tick();
             if self.core.poll_timeout().is_some_and(|due| due <= now) {
                 self.core.handle_timeout(now);
             }
@@ -358,7 +358,7 @@ impl Day {
     }
 
     /// Everything that is counted anywhere.
-    fn counts(&self) -> Vec<(&'static str, u64)> {
+    fn counts(&mut self) -> Vec<(&'static str, u64)> {
         let counters = self.core.status(time(self.tick)).counters;
         let (traffic, frames) = (counters.traffic, counters.frames);
         let mut counts = vec![

@@ -45,7 +45,7 @@ fn step(core: &mut Core, script: &mut Script<'_>, waiting: &mut Unacknowledged) 
             let bytes = stock_layout(script.byte()?).packet_bytes();
             core.handle_datagram(script.now, peer, &vec![script.byte()?; bytes]);
         }
-        13 | 14 => core.tick(script.now),
+        13 | 14 => core.tick(),
         _ => script.pass_time()?,
     }
     Some(())

@@ -342,9 +342,10 @@ impl JitterBuffer {
         self.burst = burst;
     }
 
-    /// What happened so far.
+    /// What happened so far. Frames missing at the end of what has come count as lost only once the stream goes
+    /// on: the peer may have stopped.
     pub fn stats(&self) -> BufferStats {
-        self.stats
+        BufferStats { lost: self.stats.lost.saturating_sub(self.lost_at_the_end), ..self.stats }
     }
 
     /// Empties the buffer and starts anew with the next frame. Size and counters stay.

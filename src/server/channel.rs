@@ -1,10 +1,11 @@
 //! One client: what it has told us, what it wants, and its sound.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::audio::{FadeIn, PeakMeter};
 use crate::protocol::{
-    ChannelInfo, ClientEntry, Frame, JitterBufferSize, Message, ParseError, RecorderState,
+    ChannelInfo, ClientEntry, Frame, JitterBufferSize, Message, PacketLayout, ParseError, RecorderState,
     TransportProperties,
 };
 use crate::session::Connection;
@@ -12,6 +13,7 @@ use crate::units::{
     BufferSize, CONNECTION_TIMEOUT, ChannelId, Coding, FrameSize, Layout, Time, WIRE_RATE_HZ, gain_to_db,
 };
 
+use super::allowance::Allowance;
 use super::greeting::{Greeting, GreetingWords};
 use super::mixer::{Mixer, Source};
 use super::status::{ClientStatus, StreamCounters, TrafficCounters};
@@ -38,6 +40,11 @@ pub(super) enum Request {
     Say(String),
 }
 
+/// Changes of format that are taken up at once, and the pace of more: each makes codecs and a buffer, on the tick's
+/// thread.
+const REBUILDS_AT_ONCE: u32 = 4;
+const REBUILD_PACE: Duration = Duration::from_millis(250);
+
 /// One client of the server.
 pub(super) struct Channel {
     id: ChannelId,
@@ -58,6 +65,9 @@ pub(super) struct Channel {
     meter: PeakMeter,
     tick: FrameSize,
     accepts_raw: bool,
+    /// A format that is to be taken up when [`Self::rebuilds`] allows it.
+    wanted_layout: Option<PacketLayout>,
+    rebuilds: Allowance,
     /// Frames of streams before the present one.
     past_frames: StreamCounters,
     traffic: TrafficCounters,
@@ -92,6 +102,8 @@ impl Channel {
             meter: PeakMeter::new(f64::from(WIRE_RATE_HZ)),
             tick,
             accepts_raw: words.raw_audio,
+            wanted_layout: None,
+            rebuilds: Allowance::new(REBUILDS_AT_ONCE, REBUILD_PACE),
             past_frames: StreamCounters::default(),
             traffic: TrafficCounters::default(),
             first_counter,
@@ -224,13 +236,15 @@ impl Channel {
     pub(super) fn handle_timeout(&mut self, now: Time) {
         self.connection.handle_timeout(now);
         self.finish_greeting(now);
+        self.take_up_layout(now);
     }
 
     /// When [`Self::handle_timeout`] has something to do, or [`Self::is_expired`] becomes true.
     pub(super) fn poll_timeout(&self) -> Time {
         let expiry = self.heard + CONNECTION_TIMEOUT;
         let greeting = self.greeting.as_ref().and_then(Greeting::poll_timeout);
-        [self.connection.poll_timeout(), greeting].into_iter().flatten().fold(expiry, Time::min)
+        let layout = self.wanted_layout.map(|_| self.rebuilds.next());
+        [self.connection.poll_timeout(), greeting, layout].into_iter().flatten().fold(expiry, Time::min)
     }
 
     /// The next message datagram for the client.
@@ -286,8 +300,22 @@ impl Channel {
             // Acknowledged, and nothing changes: as in stock servers.
             Err(_) => return,
         };
+        if layout.format.coding == Coding::Raw && !self.accepts_raw {
+            return;
+        }
+        self.wanted_layout = Some(layout);
+        self.take_up_layout(now);
+    }
+
+    /// Makes what the wanted format needs, now or when it is allowed again.
+    fn take_up_layout(&mut self, now: Time) {
+        let Some(layout) = self.wanted_layout else { return };
         let is_known = self.stream.as_ref().is_some_and(|stream| stream.layout() == layout);
-        if is_known || (layout.format.coding == Coding::Raw && !self.accepts_raw) {
+        if !is_known && !self.rebuilds.take(now) {
+            return;
+        }
+        self.wanted_layout = None;
+        if is_known {
             return;
         }
         self.past_frames = self.counters();

@@ -13,6 +13,7 @@ use crate::protocol::{
 };
 use crate::units::{ChannelId, FrameSize, Time};
 
+use super::allowance::Allowance;
 use super::channel::{Channel, Request};
 use super::chat::{WallTime, chat_line};
 use super::config::Config;
@@ -35,6 +36,10 @@ use recording::Recording;
 
 /// Levels go to everyone this often. Source: docs/PROTOCOL.md §4.
 const LEVEL_INTERVAL: Duration = Duration::from_millis(269);
+/// Client lists for everyone at once, and the pace of more: on a full server each is a message for 150 clients, and
+/// one client could have them sent as fast as it can change its name.
+const LISTS_AT_ONCE: u32 = 8;
+const LIST_PACE: Duration = Duration::from_millis(50);
 /// Events kept for a driver that does not fetch them; older ones are dropped.
 const MAX_WAITING_EVENTS: usize = 1024;
 
@@ -58,6 +63,11 @@ pub struct Core {
     started: Time,
     /// What is counted here; the rest is collected when somebody asks.
     counters: Counters,
+    /// Lost frames as told last: see [`Self::status`].
+    lost_told: u64,
+    list_allowance: Allowance,
+    /// The client list has changed and could not be sent at once.
+    list_due: Option<Time>,
     random: u64,
 }
 
@@ -80,6 +90,9 @@ impl Core {
             levels_due: None,
             started: now,
             counters: Counters::default(),
+            lost_told: 0,
+            list_allowance: Allowance::new(LISTS_AT_ONCE, LIST_PACE),
+            list_due: None,
             random: seed,
             config,
         }
@@ -130,7 +143,7 @@ impl Core {
     }
 
     /// Mixes one tick: [`Self::frame`] samples from and to everyone. Realtime-safe.
-    pub fn tick(&mut self, _now: Time) {
+    pub fn tick(&mut self) {
         let _flush = FlushDenormals::new();
         let tick = self.counters.ticks;
         let mut tap = self.recording.as_mut().map(Recording::tap);
@@ -167,6 +180,9 @@ impl Core {
             let next = due + LEVEL_INTERVAL;
             self.levels_due = Some(if next > now { next } else { now + LEVEL_INTERVAL });
         }
+        if self.list_due.is_some_and(|due| due <= now) {
+            self.send_list_to_everyone(now);
+        }
         if self.recorder_look_due().is_some_and(|due| due <= now) {
             self.follow_recorder(now);
         }
@@ -183,7 +199,12 @@ impl Core {
     pub fn poll_timeout(&self) -> Option<Time> {
         let channels = self.roster.iter().map(Channel::poll_timeout);
         let directories = self.directories.as_ref().and_then(Directories::poll_timeout);
-        channels.chain(self.levels_due).chain(self.recorder_look_due()).chain(directories).min()
+        channels
+            .chain(self.levels_due)
+            .chain(self.list_due)
+            .chain(self.recorder_look_due())
+            .chain(directories)
+            .min()
     }
 
     /// Hands every datagram that is to be sent to `send`, oldest first.
@@ -296,6 +317,7 @@ impl Core {
             self.send_list_to_everyone(now);
         }
         if self.is_empty() {
+            self.list_due = None;
             self.levels_due = None;
         }
     }
@@ -357,7 +379,14 @@ impl Core {
         self.roster.iter().filter_map(Channel::entry).collect()
     }
 
+    /// Sends the list to everyone, or a little later when it has just been sent several times.
     fn send_list_to_everyone(&mut self, now: Time) {
+        if self.list_due.is_none_or(|due| due <= now) && self.list_allowance.take(now) {
+            self.list_due = None;
+        } else {
+            self.list_due = Some(self.list_allowance.next());
+            return;
+        }
         let list = Message::ClientList(self.entries());
         for channel in self.listed_mut() {
             channel.send(now, &list);

@@ -1,7 +1,7 @@
 //! Who is not let in: banned addresses, and clients that an admin has just sent away.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::command::{CommandError, MAX_BAN, MAX_BANS};
@@ -34,8 +34,9 @@ pub(super) struct Doorman {
 }
 
 impl Doorman {
-    /// Lets nobody in from `ip` for `duration`, at most [`MAX_BAN`]; zero lifts the ban.
+    /// Lets nobody in from `ip` (of IPv6: from its network of 64 bits) for `duration`, at most [`MAX_BAN`]; zero lifts the ban.
     pub(super) fn ban(&mut self, now: Time, ip: IpAddr, duration: Duration) -> Result<(), CommandError> {
+        let ip = household(ip);
         self.bans.retain(|_, end| *end > now);
         if duration.is_zero() {
             self.bans.remove(&ip);
@@ -59,11 +60,11 @@ impl Doorman {
 
     /// What to do with a datagram from `from`. Realtime-safe.
     pub(super) fn verdict(&self, now: Time, from: SocketAddr) -> Verdict {
-        if !self.bans.is_empty() && self.bans.get(&from.ip()).is_some_and(|end| *end > now) {
-            return Verdict::Drop;
-        }
         if self.farewells.iter().any(|(address, end)| *address == from && *end > now) {
             return Verdict::SayFarewell;
+        }
+        if !self.bans.is_empty() && self.bans.get(&household(from.ip())).is_some_and(|end| *end > now) {
+            return Verdict::Drop;
         }
         Verdict::Pass
     }
@@ -72,6 +73,15 @@ impl Doorman {
     pub(super) fn bans(&self, now: Time) -> Vec<(IpAddr, Duration)> {
         let left = self.bans.iter().map(|(ip, end)| (*ip, end.since(now)));
         left.filter(|(_, left)| !left.is_zero()).collect()
+    }
+}
+
+/// What one person has for certain: an IPv4 address, or an IPv6 network of 64 bits, within which addresses change
+/// at will.
+pub(super) fn household(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
     }
 }
 
@@ -97,6 +107,24 @@ mod tests {
         assert_eq!(doorman.bans(Time::ZERO + MINUTE), []);
         doorman.ban(Time::ZERO, address(1, 0).ip(), Duration::ZERO).unwrap();
         assert_eq!(doorman.verdict(Time::ZERO, address(1, 5)), Verdict::Pass);
+    }
+
+    #[test]
+    fn a_ban_of_an_ipv6_address_is_for_its_network() {
+        let mut doorman = Doorman::default();
+        let at = |ip: &str| SocketAddr::new(ip.parse().unwrap(), 5);
+        doorman.ban(Time::ZERO, at("2001:db8:1:2::7").ip(), MINUTE).unwrap();
+        assert_eq!(doorman.verdict(Time::ZERO, at("2001:db8:1:2:ffff::1")), Verdict::Drop);
+        assert_eq!(doorman.verdict(Time::ZERO, at("2001:db8:1:3::7")), Verdict::Pass);
+    }
+
+    #[test]
+    fn who_is_banned_hears_of_it_first() {
+        let mut doorman = Doorman::default();
+        doorman.ban(Time::ZERO, address(1, 0).ip(), MINUTE).unwrap();
+        doorman.see_off(Time::ZERO, address(1, 5));
+        assert_eq!(doorman.verdict(Time::ZERO, address(1, 5)), Verdict::SayFarewell);
+        assert_eq!(doorman.verdict(Time::ZERO + FAREWELL, address(1, 5)), Verdict::Drop);
     }
 
     #[test]

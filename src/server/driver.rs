@@ -31,6 +31,8 @@ use super::wall_time::local_now;
 
 /// Datagrams taken from the system at once.
 const RECEIVE_SLOTS: usize = 64;
+/// Requests of admins served in one turn, so that they cannot hold up the tick either.
+const REQUESTS_IN_A_ROW: usize = 8;
 /// Batches taken before the deadline is looked at again, so that a flood cannot hold up the tick.
 const MAX_BATCHES_IN_A_ROW: usize = 8;
 /// Datagrams and bytes given to the system at once.
@@ -341,26 +343,33 @@ impl Driver {
             let now = clock_now();
             // Whatever a UDP socket reports is about some peer, or cured by waiting.
             let count = self.socket.receive(&mut self.received).unwrap_or(0);
-            for (from, datagram) in self.received.iter() {
+            let received = std::mem::replace(&mut self.received, ReceiveBatch::new(0));
+            for (from, datagram) in received.iter() {
                 self.core.handle_datagram(now, from, datagram);
+                // Costly datagrams must not hold up the tick until the last of them is handled.
+                if self.is_tick_due() {
+                    self.run_ticks();
+                }
             }
+            self.received = received;
             self.flush();
-            if count < RECEIVE_SLOTS
-                || self.schedule.as_ref().is_some_and(|schedule| schedule.deadline() <= now)
-            {
+            if count < RECEIVE_SLOTS || self.is_tick_due() {
                 break;
             }
         }
     }
 
+    fn is_tick_due(&self) -> bool {
+        self.schedule.as_ref().is_some_and(|schedule| schedule.deadline() <= clock_now())
+    }
+
     /// Does what other threads ask for. Whoever asked may have given up waiting.
     fn serve_requests(&mut self) {
         let now = clock_now();
-        while let Ok(request) = self.requests.try_recv() {
+        for request in self.requests.try_iter().take(REQUESTS_IN_A_ROW) {
             match request {
-                Request::Command(command, answer) => {
-                    let _ = answer.try_send(self.core.execute(now, command));
-                }
+                Request::Command(_, answer) if answer.is_abandoned() => {}
+                Request::Command(command, answer) => answer.give(self.core.execute(now, command)),
                 Request::Status(answer) => {
                     let mut status = self.core.status(now);
                     self.punctuality.report(&mut status.counters);
@@ -393,15 +402,17 @@ impl Driver {
     fn run_ticks(&mut self) {
         let Some(schedule) = &mut self.schedule else { return };
         let now = clock_now();
+        let mut lateness = now.since(schedule.deadline());
         if schedule.skip_if_hopeless(now) {
             self.punctuality.resynchronised += 1;
             self.shared.resynchronised.fetch_add(1, Ordering::Relaxed);
         }
         let mut count: u64 = 0;
         while schedule.deadline() <= now {
-            self.punctuality.count(now.since(schedule.deadline()));
-            self.core.tick(now);
+            self.punctuality.count(lateness);
+            self.core.tick();
             schedule.advance();
+            lateness = now.since(schedule.deadline());
             count += 1;
             // Each tick leaves at once, so that catching up does not need a larger outbox.
             flush(&mut self.core, &self.socket, &mut self.sending, &self.shared);
@@ -432,7 +443,8 @@ impl Driver {
         let tick = self.schedule.as_ref().map(Schedule::deadline);
         let next = [tick, self.core.poll_timeout()].into_iter().flatten().min();
         let timeout = next.map(|deadline| deadline.since(clock_now()));
-        if timeout == Some(Duration::ZERO) || self.shared.stop.load(Ordering::Acquire) {
+        let is_busy = timeout == Some(Duration::ZERO) || !self.requests.is_empty();
+        if is_busy || self.shared.stop.load(Ordering::Acquire) {
             return;
         }
         if self.waiter.wait(Some(&self.socket), timeout).is_err() {

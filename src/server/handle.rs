@@ -1,5 +1,7 @@
 //! How other threads talk to a running server.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -16,10 +18,28 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the tick thread is asked.
 pub(super) enum Request {
-    /// To do something.
-    Command(Command, Sender<Result<(), CommandError>>),
+    /// To do something, unless whoever asked has given up waiting.
+    Command(Command, Answer),
     /// To tell everything.
     Status(Sender<Box<Status>>),
+}
+
+/// Where the answer to a command goes.
+pub(super) struct Answer {
+    sender: Sender<Result<(), CommandError>>,
+    abandoned: Arc<AtomicBool>,
+}
+
+impl Answer {
+    /// Nobody waits any more and the command has been reported as failed: it must not be carried out.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+
+    pub(super) fn give(&self, result: Result<(), CommandError>) {
+        // There is room for one, and nobody else sends.
+        let _ = self.sender.try_send(result);
+    }
 }
 
 /// Talks to a running server from any thread. Every call blocks until the tick thread has answered, as a
@@ -47,8 +67,13 @@ impl Handle {
                 .map_err(|error| CommandError::BadRecordingDirectory(error.to_string()))?;
         }
         let (sender, receiver) = bounded(1);
-        self.ask(Request::Command(command, sender))?;
-        receiver.recv_timeout(PATIENCE).unwrap_or(Err(CommandError::Gone))
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let answer = Answer { sender, abandoned: Arc::clone(&abandoned) };
+        self.ask(Request::Command(command, answer))?;
+        receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            abandoned.store(true, Ordering::Release);
+            Err(CommandError::Gone)
+        })
     }
 
     /// Everything that an admin may know.

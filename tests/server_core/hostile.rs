@@ -4,10 +4,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use jamulet::protocol::{Message, PacketLayout, TransportProperties, write_frame};
+use jamulet::protocol::{ChannelInfo, Message, PacketLayout, TransportProperties, write_frame};
 use jamulet::server::{Config, Core};
 use jamulet::units::{FrameSize, Layout, Quality, StreamFormat, Time};
 use proptest::prelude::*;
+
+use super::world::{World, raw_mono, raw_stereo};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -129,7 +131,7 @@ fn play(core: &mut Core, steps: &[Step]) -> Vec<(SocketAddr, Vec<u8>)> {
             Step::Datagram { from, bytes } => {
                 core.handle_datagram(now, SocketAddr::from(([10, 0, 0, *from], 1)), bytes);
             }
-            Step::Ticks(count) => (0..*count).for_each(|_| core.tick(now)),
+            Step::Ticks(count) => (0..*count).for_each(|_| core.tick()),
             Step::Pass(duration) => now += *duration,
         }
         if core.poll_timeout().is_some_and(|due| due <= now) {
@@ -161,4 +163,38 @@ proptest! {
         let bytes: usize = said.iter().map(|(_, datagram)| datagram.len()).sum();
         prop_assert!(bytes <= 100_000 + 4000 * sent + 10 * received, "{bytes} bytes for {sent} datagrams");
     }
+}
+
+#[test]
+fn a_client_that_changes_its_name_all_the_time_costs_everyone_a_few_lists_only() {
+    let mut world = World::new(Config::default());
+    let (ann, bob) = (world.join("Ann", raw_mono()), world.join("Bob", raw_mono()));
+    world.run(Duration::from_secs(1));
+    world.peers[bob].messages.clear();
+    for number in 0..200 {
+        let name = format!("Ann {number}");
+        world.tell(ann, &Message::ChannelInfo(ChannelInfo { name, ..ChannelInfo::default() }));
+    }
+    assert!(world.peers[bob].lists().len() <= 8, "{} lists at once", world.peers[bob].lists().len());
+    world.run(Duration::from_secs(1));
+    let lists = world.peers[bob].lists();
+    assert!(lists.len() <= 9, "{} lists", lists.len());
+    assert_eq!(lists.last().unwrap()[0], (0, "Ann 199".to_owned()), "the last name reaches everyone");
+}
+
+#[test]
+fn a_client_that_changes_its_format_all_the_time_gets_a_few_codecs_and_the_last_format() {
+    let mut world = World::new(Config::default());
+    let ann = world.join("Ann", raw_mono());
+    let format = |world: &mut World| world.core.status(world.now).clients[0].layout;
+    let tell = |world: &mut World, layout| {
+        world.tell(ann, &Message::TransportProperties(TransportProperties::new(layout)));
+    };
+    for _ in 0..50 {
+        tell(&mut world, raw_stereo());
+        tell(&mut world, raw_mono());
+    }
+    assert_eq!(format(&mut world), Some(raw_stereo()), "the last one is taken up later");
+    world.run(Duration::from_millis(300));
+    assert_eq!(format(&mut world), Some(raw_mono()));
 }

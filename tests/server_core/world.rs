@@ -244,7 +244,7 @@ impl World {
             self.now = next;
             self.send_due_packets();
             if tick <= next {
-                self.core.tick(next);
+                self.core.tick();
                 self.ticks += 1;
             }
             if self.core.poll_timeout().is_some_and(|due| due <= next) {

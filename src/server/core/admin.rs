@@ -7,6 +7,7 @@ use crate::server::command::{BanTarget, Command, CommandError};
 use crate::server::config::{ServerProfile, clamped_welcome};
 use crate::server::connless::feature;
 use crate::server::directories::Directories;
+use crate::server::doorman::household;
 use crate::server::event::{Event, LeaveReason};
 use crate::server::status::{Counters, DropReason, Status};
 use crate::units::{ChannelId, FrameSize, MAX_CHAT_INPUT_UNITS, MAX_CHAT_UNITS, Time};
@@ -58,7 +59,7 @@ impl Core {
     }
 
     /// Everything that an admin may know; what only the driver counts is left at 0.
-    pub fn status(&self, now: Time) -> Status {
+    pub fn status(&mut self, now: Time) -> Status {
         Status {
             uptime: now.since(self.started),
             max_clients: self.config.max_clients,
@@ -92,11 +93,14 @@ impl Core {
             | when(told.rpc, feature::RPC)
     }
 
-    fn all_counters(&self) -> Counters {
+    fn all_counters(&mut self) -> Counters {
         let mut counters = self.counters.clone();
         for channel in self.roster.iter() {
             counters.frames.add(channel.counters());
         }
+        // A lost frame that comes late after all is lost no longer, but what has been told only grows.
+        self.lost_told = self.lost_told.max(counters.frames.lost);
+        counters.frames.lost = self.lost_told;
         let sent = self.outbox.sent();
         counters.traffic.packets_out = sent.packets;
         counters.traffic.bytes_out = sent.bytes;
@@ -134,7 +138,7 @@ impl Core {
 
     fn ban(&mut self, now: Time, whom: BanTarget, duration: std::time::Duration) -> Result<(), CommandError> {
         let ip = match whom {
-            BanTarget::Address(ip) => ip.to_canonical(),
+            BanTarget::Address(ip) => ip,
             BanTarget::Client(id) => {
                 let channel = self.roster.get_mut(id).ok_or(CommandError::NoSuchClient(id.0))?;
                 channel.address().ip()
@@ -142,7 +146,8 @@ impl Core {
         };
         self.doorman.ban(now, ip, duration)?;
         if !duration.is_zero() {
-            let there = self.roster.iter().filter(|channel| channel.address().ip() == ip);
+            let there =
+                self.roster.iter().filter(|channel| household(channel.address().ip()) == household(ip));
             for id in there.map(Channel::id).collect::<Vec<_>>() {
                 self.kick(now, id, LeaveReason::Banned)?;
             }

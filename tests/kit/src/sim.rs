@@ -209,7 +209,7 @@ impl Jam {
         }
         while self.next_tick() <= now {
             self.ticks += 1;
-            self.server.tick(now);
+            self.server.tick();
         }
         if self.server.poll_timeout().is_some_and(|deadline| deadline <= now) {
             self.server.handle_timeout(now);
