@@ -143,8 +143,7 @@ fn directory(
 ) -> anyhow::Result<(DirectoryChoice, Option<OwnDirectory>)> {
     let address = arguments.directoryaddress.as_deref().unwrap_or_default().trim();
     let filter = arguments.listfilter.as_deref().unwrap_or_default();
-    let is_own = address.eq_ignore_ascii_case("localhost") || address == "127.0.0.1";
-    if is_own {
+    if OwnDirectory::is_meant_by(address) {
         return Ok((DirectoryChoice::None, Some(own_directory(filter)?)));
     }
     if !filter.is_empty() {

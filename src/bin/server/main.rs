@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow, bail};
 use clap::ArgMatches;
 use crossbeam::channel::select;
-use jamulet::server::{Command, RecordCommand, Server, reachable_addresses};
+use jamulet::server::{Command, Config, LiveConfig, RecordCommand, Server, reachable_addresses};
 
 use self::doors::{DoorPlan, Doors};
 use self::effective::Plan;
@@ -65,6 +65,13 @@ fn in_one_line(error: &anyhow::Error) -> String {
     if text.ends_with(['.', '?']) { text } else { text + "." }
 }
 
+/// What has been read so far, to tell what has changed.
+struct Loaded {
+    at_start: ArgMatches,
+    was_directory: bool,
+    last: LiveConfig,
+}
+
 /// All options: those typed, and those of the file that they name.
 struct Configuration {
     matches: ArgMatches,
@@ -97,6 +104,7 @@ fn run(words: &[OsString]) -> anyhow::Result<()> {
         signals::wait_for_signals().context("The system does not let this program react to Ctrl-C")?;
     let log = Log::start(&plan.log)?;
     let max_clients = plan.options.config.max_clients;
+    let mut loaded = Loaded::new(matches, &plan.options.config);
     let door_plan = DoorPlan::new(plan.rpc.as_ref(), plan.metrics)?;
     let server = Server::start(plan.options)?;
     for note in plan.notes {
@@ -118,7 +126,7 @@ fn run(words: &[OsString]) -> anyhow::Result<()> {
                 }
             },
             recv(signals.other) -> signal => match signal {
-                Ok(Signal::Reload) => service_manager.reloading(|| reload(words, &matches, &server, &log)),
+                Ok(Signal::Reload) => service_manager.reloading(|| reload(words, &mut loaded, &server, &log)),
                 Ok(Signal::NewRecording) => execute(&server, &log, Command::Record(RecordCommand::Restart)),
                 Ok(Signal::ToggleRecording) => execute(&server, &log, Command::Record(RecordCommand::Toggle)),
                 Err(_) => break,
@@ -134,8 +142,22 @@ fn run(words: &[OsString]) -> anyhow::Result<()> {
     Ok(())
 }
 
+impl Loaded {
+    fn new(at_start: ArgMatches, config: &Config) -> Self {
+        Self { at_start, was_directory: config.own_directory.is_some(), last: config.live() }
+    }
+
+    /// Options that have changed since the start, and have an effect only at the next one: they are told
+    /// each time.
+    fn waiting_for_restart(&self, new: &ArgMatches, config: &Config) -> Vec<String> {
+        let stays_directory = self.was_directory == config.own_directory.is_some();
+        let is_live = |name: &str| LIVE.contains(&name) && (name != "directoryaddress" || stays_directory);
+        config_file::differences(&self.at_start, new).into_iter().filter(|name| !is_live(name)).collect()
+    }
+}
+
 /// Takes over what has changed in the files; on a mistake in them everything stays as it is.
-fn reload(words: &[OsString], matches: &ArgMatches, server: &Server, log: &Log) {
+fn reload(words: &[OsString], loaded: &mut Loaded, server: &Server, log: &Log) {
     let new = match Configuration::read(words) {
         Ok(new) => new,
         Err(error) => {
@@ -149,15 +171,15 @@ fn reload(words: &[OsString], matches: &ArgMatches, server: &Server, log: &Log) 
     for note in new.plan.notes {
         log.warn("note", note);
     }
-    // Compared with the start, so that what waits for a restart is told again.
-    let changed = config_file::differences(matches, &new.matches);
-    for name in changed.iter().filter(|name| !LIVE.contains(&name.as_str())) {
+    for name in loaded.waiting_for_restart(&new.matches, &new.plan.options.config) {
         log.warn(
             "note",
             format!("--{name} has changed, which takes effect when the server is started again."),
         );
     }
-    execute(server, log, Command::Reload(Box::new(new.plan.options.config.live())));
+    let after = new.plan.options.config.live();
+    let before = std::mem::replace(&mut loaded.last, after.clone());
+    execute(server, log, Command::Reload { before: Box::new(before), after: Box::new(after) });
     log.write(Record::told(Level::Info, "reloaded", "The configuration has been read again."));
 }
 
