@@ -46,6 +46,10 @@ impl Doors {
     /// # Errors
     /// When an address cannot be used. A local socket that cannot be made is only told: containers have no
     /// place for one.
+    #[cfg_attr(
+        not(unix),
+        expect(unused_variables, reason = "there is no local socket to name or to tell of")
+    )]
     pub(crate) fn open(plan: DoorPlan, port: u16, handle: &Handle, log: &Log) -> anyhow::Result<Self> {
         Ok(Self {
             rpc: plan.rpc.map(|options| RpcServer::start(options, handle.clone())).transpose()?,

@@ -240,6 +240,7 @@ fn notes(arguments: &Arguments) -> Vec<String> {
             "--htmlstatus has no effect: see --metrics, and `jamulet-server status`.",
         ),
         (compatibility.startminimized, "--startminimized has no effect: there is no window."),
+        (arguments.multithreading, "--multithreading has no effect yet: one core does all the work."),
         (compatibility.enableipv6, "--enableipv6 has no effect: IPv6 is on unless --noipv6 is given."),
         (
             arguments.norecord && path(&arguments.recording).is_none(),
