@@ -18,10 +18,11 @@ pub(crate) struct DoorPlan {
 
 /// Open doors.
 pub(crate) struct Doors {
-    rpc: Option<RpcServer>,
-    metrics: Option<MetricsServer>,
+    /// The first to be closed: it leaves a file behind if there is no time for that.
     #[cfg(unix)]
     console: Option<LocalConsole>,
+    rpc: Option<RpcServer>,
+    metrics: Option<MetricsServer>,
 }
 
 impl DoorPlan {

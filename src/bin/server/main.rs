@@ -18,10 +18,11 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use clap::ArgMatches;
-use crossbeam::channel::select;
+use crossbeam::channel::{RecvTimeoutError, Sender, bounded, select};
 use jamulet::server::{Command, Config, LiveConfig, RecordCommand, Server, reachable_addresses};
 
 use self::doors::{DoorPlan, Doors};
@@ -30,6 +31,10 @@ use self::log::{Level, Log, Record};
 use self::signals::Signal;
 use self::systemd::ServiceManager;
 
+/// The program ends this long after it was told to, at the latest.
+const STOP_PATIENCE: Duration = Duration::from_millis(900);
+/// The end of it, for the log's last lines.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// Options that SIGHUP changes in a running server; the others need a restart.
 const LIVE: [&str; 9] = [
     "welcomemessage",
@@ -121,7 +126,7 @@ fn run(words: &[OsString]) -> anyhow::Result<()> {
                     log.event(&event);
                 }
                 Err(_) => {
-                    log.finish();
+                    log.finish(deadline());
                     bail!("The server stopped because of a fault in it. Please start it again, and report this.")
                 }
             },
@@ -135,10 +140,37 @@ fn run(words: &[OsString]) -> anyhow::Result<()> {
         }
     }
     service_manager.stopping();
-    server.stop();
-    drop(doors);
+    end(server, doors, &log)
+}
+
+/// Ends everything at the same time, and waits for no more than [`STOP_PATIENCE`] in all: a disk or a reader
+/// that sleeps does not keep the program.
+fn end(server: Server, doors: Doors, log: &Log) -> anyhow::Result<()> {
+    let deadline = deadline();
+    let (ending, ended) = bounded::<()>(0);
+    in_background(ending.clone(), move || server.stop())?;
+    in_background(ending, move || drop(doors))?;
+    if ended.recv_deadline(deadline - LAST_WORDS) == Err(RecvTimeoutError::Timeout) {
+        let sentence = "Not everything could be finished in time, perhaps because a disk does not answer.";
+        log.warn("unfinished", sentence);
+    }
     log.write(Record::told(Level::Info, "stopped", "Stopped."));
-    log.finish();
+    log.finish(deadline);
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "a door: the end of a program is real time")]
+fn deadline() -> Instant {
+    Instant::now() + STOP_PATIENCE
+}
+
+/// Does `work` on a thread of its own and drops `ending` after it.
+fn in_background(ending: Sender<()>, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    let thread = std::thread::Builder::new().name("jamulet-ending".to_owned());
+    thread.spawn(move || {
+        work();
+        drop(ending);
+    })?;
     Ok(())
 }
 
