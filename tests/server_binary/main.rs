@@ -5,6 +5,7 @@
 
 mod configuration;
 mod directories;
+mod documentation;
 mod log;
 mod options;
 mod recording;
