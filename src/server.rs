@@ -22,6 +22,7 @@ mod handle;
 mod lookup;
 mod mixer;
 mod outbox;
+mod plain;
 mod reachable;
 mod recorder;
 mod roster;
@@ -38,6 +39,7 @@ pub use directories::{DirectoryKind, OwnAddress};
 pub use driver::{Options, Server, ServerStats, StartError};
 pub use event::{Event, LeaveReason};
 pub use handle::Handle;
+pub use plain::is_disruptive;
 pub use reachable::reachable_addresses;
 pub use recorder::{
     DEFAULT_MIN_FREE_BYTES, DirectoryError, Recorder, RecorderOptions, RecorderReport, RecordingFormat,

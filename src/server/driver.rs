@@ -186,7 +186,9 @@ impl Server {
             let _ = core.execute(clock_now(), Command::Record(RecordCommand::Start));
         }
         let (directory_file, known) = match &options.directory_file {
-            Some(path) => open_directory_file(path).map(|(file, text)| (Some(file), text))?,
+            Some(path) => {
+                open_directory_file(path, event_sender.clone()).map(|(file, text)| (Some(file), text))?
+            }
             None => (None, String::new()),
         };
         core.go_public(clock_now(), own_address(address), &known);
@@ -272,8 +274,9 @@ fn start_recorder(core: &mut Core, options: RecorderOptions) -> Result<Recorder,
     Ok(Recorder::start(scribe)?)
 }
 
-fn open_directory_file(path: &Path) -> Result<(DirectoryFile, String), StartError> {
-    DirectoryFile::open(path).map_err(|error| StartError::DirectoryFile { path: path.to_owned(), error })
+fn open_directory_file(path: &Path, events: Sender<Event>) -> Result<(DirectoryFile, String), StartError> {
+    DirectoryFile::open(path, events)
+        .map_err(|error| StartError::DirectoryFile { path: path.to_owned(), error })
 }
 
 fn bind(options: &Options) -> Result<Socket, StartError> {

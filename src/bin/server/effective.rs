@@ -143,8 +143,7 @@ fn directory(
 ) -> anyhow::Result<(DirectoryChoice, Option<OwnDirectory>)> {
     let address = arguments.directoryaddress.as_deref().unwrap_or_default().trim();
     let filter = arguments.listfilter.as_deref().unwrap_or_default();
-    let is_own = address.eq_ignore_ascii_case("localhost") || address == "127.0.0.1";
-    if is_own {
+    if OwnDirectory::is_meant_by(address) {
         return Ok((DirectoryChoice::None, Some(own_directory(filter)?)));
     }
     if !filter.is_empty() {
@@ -241,6 +240,7 @@ fn notes(arguments: &Arguments) -> Vec<String> {
             "--htmlstatus has no effect: see --metrics, and `jamulet-server status`.",
         ),
         (compatibility.startminimized, "--startminimized has no effect: there is no window."),
+        (arguments.multithreading, "--multithreading has no effect yet: one core does all the work."),
         (compatibility.enableipv6, "--enableipv6 has no effect: IPv6 is on unless --noipv6 is given."),
         (
             arguments.norecord && path(&arguments.recording).is_none(),
