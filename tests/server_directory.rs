@@ -225,9 +225,9 @@ fn a_list_that_cannot_be_written_is_told() {
     let directory = start_directory(Some(file.clone()));
     let _server = start("Jam", at(directory.local_addr()));
     let told = loop {
-        match directory.events().recv_timeout(PATIENCE).unwrap() {
-            event @ Event::ListNotSaved { .. } => break event.to_string(),
-            _ => {}
+        let event = directory.events().recv_timeout(PATIENCE).unwrap();
+        if matches!(event, Event::ListNotSaved { .. }) {
+            break event.to_string();
         }
     };
     assert!(told.contains(file.to_str().unwrap()), "{told}");

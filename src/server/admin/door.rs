@@ -458,7 +458,8 @@ fn is_about_one_peer(error: &io::Error) -> bool {
 }
 
 // Other systems report nothing of a connection that nothing is asked of.
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use std::net::{Ipv4Addr, TcpStream};
     use std::sync::atomic::AtomicUsize;
