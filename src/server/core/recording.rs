@@ -123,6 +123,7 @@ impl Core {
                     recording.error.clone_from(&reason);
                     complaint = Some(reason);
                 }
+                RecorderReport::Warning { .. } => {}
                 RecorderReport::LostFrames(frames) => recording.lost_frames += frames,
             }
             has_changed = true;
