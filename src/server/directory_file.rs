@@ -3,20 +3,15 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 
 use super::directories::MAX_FILE_BYTES;
 
-/// Longest that the last writing may hold up the end of the server.
-const PATIENCE: Duration = Duration::from_millis(500);
-
-/// A directory's file. Dropping it waits until what it was given is written, if that takes no longer than
-/// half a second.
+/// A directory's file. Dropping it ends its thread once everything is written; [`Self::written`] tells when.
 pub(super) struct DirectoryFile {
-    /// `None` while dropping. Lists come at most every two seconds, and only the last one waiting is written.
-    texts: Option<Sender<String>>,
+    /// Lists come at most every two seconds, and only the last one waiting is written.
+    texts: Sender<String>,
     done: Receiver<()>,
 }
 
@@ -35,23 +30,18 @@ impl DirectoryFile {
             // Dropping it tells that all is written.
             drop(finished);
         })?;
-        Ok((Self { texts: Some(texts), done }, text))
+        Ok((Self { texts, done }, text))
+    }
+
+    /// Disconnected as soon as this has been dropped and all is written.
+    pub(super) fn written(&self) -> Receiver<()> {
+        self.done.clone()
     }
 
     /// Has the file replaced by `text`. Never blocks.
     pub(super) fn write(&self, text: String) {
-        if let Some(texts) = &self.texts {
-            // The thread ends after us.
-            let _ = texts.send(text);
-        }
-    }
-}
-
-impl Drop for DirectoryFile {
-    fn drop(&mut self) {
-        drop(self.texts.take());
-        // Disconnected when the thread has ended.
-        let _ = self.done.recv_timeout(PATIENCE);
+        // The thread ends after us.
+        let _ = self.texts.send(text);
     }
 }
 
@@ -110,7 +100,9 @@ mod tests {
         for number in 0..100 {
             file.write(format!("{number}\n"));
         }
+        let written = file.written();
         drop(file);
+        assert!(written.recv().is_err());
         let (_file, text) = DirectoryFile::open(&path).unwrap();
         assert_eq!(text, "99\n");
         let names: Vec<_> =

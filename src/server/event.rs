@@ -45,6 +45,8 @@ pub enum Event {
     Directory(DirectoryStatus),
     /// Recording has changed.
     Recorder(RecorderStatus),
+    /// Recording goes on, and something is missing from it: one sentence.
+    RecorderWarning(String),
     /// Someone is gone.
     Left {
         /// The slot that is free now.
@@ -87,6 +89,7 @@ impl fmt::Display for Event {
             Self::Chat { channel: None, .. } => write!(f, "Chat from the admin"),
             Self::Directory(status) => write!(f, "{status}"),
             Self::Recorder(status) => write!(f, "{status}"),
+            Self::RecorderWarning(sentence) => f.write_str(sentence),
             Self::Left { channel, address, name, reason } => {
                 let how = match reason {
                     LeaveReason::Left => "left",

@@ -18,11 +18,13 @@
 //! sound, of names now and then, and room is kept so that every leave and the stop can always be told.
 
 mod flac;
+mod folder;
 mod names;
 mod projects;
 mod scribe;
 mod session;
 mod sound_file;
+mod studio;
 mod tap;
 mod thread;
 mod wav;
@@ -36,9 +38,11 @@ use rtrb::RingBuffer;
 
 use crate::units::{ChannelId, FrameSize, Layout, WIRE_RATE_HZ};
 
+pub use folder::DirectoryError;
 pub use scribe::Scribe;
+pub(super) use studio::Studio;
 pub use tap::Tap;
-pub use thread::{DirectoryError, Recorder, check_recording_directory};
+pub use thread::Recorder;
 
 /// Recording stops when the disk has less room than this, in bytes, unless told otherwise.
 pub const DEFAULT_MIN_FREE_BYTES: u64 = 1 << 30;

@@ -235,7 +235,8 @@ impl Scribe {
             // Below MAX_CHANNELS.
             add(session, ChannelId(index as u8), person)
         });
-        self.flush_due = self.moment.now + FLUSH_INTERVAL;
+        // What has come before this turn is in the files after it.
+        self.flush_due = self.moment.now;
         self.check_due = self.moment.now + CHECK_INTERVAL;
         self.report(began);
         result

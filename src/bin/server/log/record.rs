@@ -92,9 +92,15 @@ impl Record {
                 Self::told(directory_level(status.registration), "directory", sentence)
             }
             Event::Recorder(status) => {
-                let level = if status.error.is_empty() { Level::Info } else { Level::Error };
+                let level = match (status.error.is_empty(), status.is_available) {
+                    (true, _) => Level::Info,
+                    // It never began.
+                    (false, false) => Level::Warning,
+                    (false, true) => Level::Error,
+                };
                 Self::told(level, "recorder", sentence)
             }
+            Event::RecorderWarning(_) => Self::told(Level::Warning, "recorder", sentence),
         })
     }
 
@@ -180,7 +186,11 @@ fn masked_event(event: &Event) -> Event {
         Event::Joined { address, .. } | Event::Connected { address, .. } | Event::Left { address, .. } => {
             *address = SocketAddr::new(masked(address.ip()), address.port());
         }
-        Event::Renamed { .. } | Event::Chat { .. } | Event::Directory(_) | Event::Recorder(_) => {}
+        Event::Renamed { .. }
+        | Event::Chat { .. }
+        | Event::Directory(_)
+        | Event::Recorder(_)
+        | Event::RecorderWarning(_) => {}
     }
     event
 }
