@@ -164,8 +164,9 @@ fn at_any_moment_no_more_than_450_ms_are_missing_from_the_files() {
         deck.tap.start(deck.next);
         deck.join(0, "Ann", Layout::Mono);
         deck.join(1, "Bob", Layout::Stereo);
-        // The session begins with the scribe's first turn; a FLAC file has no length before its first block.
-        deck.run(if block == 0 { 19 } else { 60 });
+        // The session begins with the scribe's first turn; a FLAC file has no length before the first turn after its
+        // first block.
+        deck.run(if block == 0 { 19 } else { 375 });
         let began = 1000;
         let mut most = 0;
         for _ in 0..375 * 3 {
