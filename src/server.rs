@@ -43,7 +43,7 @@ pub use plain::is_disruptive;
 pub use reachable::reachable_addresses;
 pub use recorder::{
     DEFAULT_MIN_FREE_BYTES, DirectoryError, Recorder, RecorderOptions, RecorderReport, RecordingFormat,
-    Scribe, Tap, check_recording_directory, recorder,
+    Scribe, Tap, recorder,
 };
 pub use status::{
     ClientStatus, Counters, DirectoryStatus, DropReason, LATENESS_BOUNDS_MICROS, RecorderStatus,

@@ -78,7 +78,7 @@ pub enum RecordCommand {
     Toggle,
     /// Begin a new session (SIGUSR1); starts if stopped.
     Restart,
-    /// Record into this folder from the next session on.
+    /// Record into this folder from the next session on; recording begins unless it has been stopped. Empty: nowhere.
     SetDirectory(PathBuf),
 }
 
@@ -91,7 +91,7 @@ pub enum CommandError {
     /// Empty or too long.
     #[error("A chat text has 1 to 1600 characters.")]
     BadText,
-    /// The server was started without a recording folder.
+    /// The server has no recording folder.
     #[error("This server cannot record: start it with --recording and a folder.")]
     NoRecorder,
     /// The folder cannot be used.

@@ -3,21 +3,16 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::directories::MAX_FILE_BYTES;
 use super::event::Event;
 
-/// Longest that the last writing may hold up the end of the server.
-const PATIENCE: Duration = Duration::from_millis(500);
-
-/// A directory's file. Dropping it waits until what it was given is written, if that takes no longer than
-/// half a second.
+/// A directory's file. Dropping it ends its thread once everything is written; [`Self::written`] tells when.
 pub(super) struct DirectoryFile {
-    /// One slot, for the newest list; `None` while dropping.
-    texts: Option<Sender<String>>,
+    /// One slot, for the newest list.
+    texts: Sender<String>,
     /// The other end of it, to make room there.
     waiting: Receiver<String>,
     done: Receiver<()>,
@@ -39,25 +34,21 @@ impl DirectoryFile {
             // Dropping it tells that all is written.
             drop(finished);
         })?;
-        Ok((Self { texts: Some(texts), waiting, done }, text))
+        Ok((Self { texts, waiting, done }, text))
+    }
+
+    /// Disconnected as soon as this has been dropped and all is written.
+    pub(super) fn written(&self) -> Receiver<()> {
+        self.done.clone()
     }
 
     /// Has the file replaced by `text`. Never blocks.
     pub(super) fn write(&self, text: String) {
-        let Some(texts) = &self.texts else { return };
-        if let Err(TrySendError::Full(text)) = texts.try_send(text) {
+        if let Err(TrySendError::Full(text)) = self.texts.try_send(text) {
             // Nobody else fills the slot, so there is room once the older list is gone.
             let _ = self.waiting.try_recv();
-            let _ = texts.try_send(text);
+            let _ = self.texts.try_send(text);
         }
-    }
-}
-
-impl Drop for DirectoryFile {
-    fn drop(&mut self) {
-        drop(self.texts.take());
-        // Disconnected when the thread has ended.
-        let _ = self.done.recv_timeout(PATIENCE);
     }
 }
 
@@ -154,7 +145,9 @@ mod tests {
         for number in 0..100 {
             file.write(format!("{number}\n"));
         }
+        let written = file.written();
         drop(file);
+        assert!(written.recv().is_err());
         let (_file, text) = DirectoryFile::open(&path, nobody()).unwrap();
         assert_eq!(text, "99\n");
         let names: Vec<_> =

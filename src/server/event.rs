@@ -54,6 +54,8 @@ pub enum Event {
     },
     /// Recording has changed.
     Recorder(RecorderStatus),
+    /// Recording goes on, and something is missing from it: one sentence.
+    RecorderWarning(String),
     /// Someone is gone.
     Left {
         /// The slot that is free now.
@@ -100,6 +102,7 @@ impl fmt::Display for Event {
                 write!(f, "The directory's list cannot be written to {}: {error}.", plain(&path))
             }
             Self::Recorder(status) => write!(f, "{status}"),
+            Self::RecorderWarning(sentence) => f.write_str(sentence),
             Self::Left { channel, address, name, reason } => {
                 let how = match reason {
                     LeaveReason::Left => "left",

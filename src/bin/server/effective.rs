@@ -75,7 +75,7 @@ pub(crate) fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {
             bind_ip6,
             ipv6: !arguments.noipv6,
             tos: arguments.qos,
-            recorder: recorder(arguments),
+            recorder: Some(recorder(arguments)),
             record_at_start: !arguments.norecord,
             directory_file: path(&arguments.directoryfile),
             config,
@@ -197,14 +197,15 @@ fn is_version(text: &str) -> bool {
         && text.matches('.').count() <= 2
 }
 
-fn recorder(arguments: &Arguments) -> Option<RecorderOptions> {
+/// Without a folder nothing is recorded until remote control names one.
+fn recorder(arguments: &Arguments) -> RecorderOptions {
     let format = match arguments.recordingformat {
         TrackFormat::Wav16 => RecordingFormat::Wav16,
         TrackFormat::Wav24 => RecordingFormat::Wav24,
         TrackFormat::Flac => RecordingFormat::Flac,
     };
-    let directory = path(&arguments.recording)?;
-    Some(RecorderOptions { directory, format, min_free_bytes: arguments.minfreespace.0 })
+    let directory = path(&arguments.recording).unwrap_or_default();
+    RecorderOptions { directory, format, min_free_bytes: arguments.minfreespace.0 }
 }
 
 fn rpc(arguments: &Arguments, notes: &mut Vec<String>) -> anyhow::Result<Option<RpcPlan>> {

@@ -24,7 +24,8 @@ pub(super) fn line(event: &Event) -> Option<Vec<u8>> {
         | Event::Renamed { .. }
         | Event::Directory(_)
         | Event::ListNotSaved { .. }
-        | Event::Recorder(_) => return None,
+        | Event::Recorder(_)
+        | Event::RecorderWarning(_) => return None,
     };
     Some(notification(method, &params))
 }

@@ -93,9 +93,15 @@ impl Record {
             }
             Event::ListNotSaved { .. } => Self::told(Level::Error, "list_not_saved", sentence),
             Event::Recorder(status) => {
-                let level = if status.error.is_empty() { Level::Info } else { Level::Error };
+                let level = match (status.error.is_empty(), status.is_available) {
+                    (true, _) => Level::Info,
+                    // It never began.
+                    (false, false) => Level::Warning,
+                    (false, true) => Level::Error,
+                };
                 Self::told(level, "recorder", sentence)
             }
+            Event::RecorderWarning(_) => Self::told(Level::Warning, "recorder", sentence),
         })
     }
 
@@ -179,7 +185,8 @@ fn masked_event(event: &Event) -> Event {
         | Event::Chat { .. }
         | Event::Directory(_)
         | Event::ListNotSaved { .. }
-        | Event::Recorder(_) => {}
+        | Event::Recorder(_)
+        | Event::RecorderWarning(_) => {}
     }
     event
 }
