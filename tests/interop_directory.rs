@@ -79,25 +79,36 @@ fn a_stock_client_lists_our_directorys_servers_in_its_window_and_joins_one_there
     let jack = JackServer::start(128)?;
     let client = StockClient::start_unconnected(&jack, "Guest", directory.local_addr(), &screen)?;
 
-    // The button that opens the list is at the bottom left of the main window, which stays where it is.
+    // The button that opens the list, and ends a session, is at the bottom left of the main window.
     wait_until("the main window", || Ok(mouse.windows()?.len() == 2))?;
     let main = mouse.windows()?;
     let [left, top, _, height] = mouse.place_of(&main[1])?;
-    wait_until("the list's window", || {
-        mouse.click([left + 100, top + height - 65], 1)?;
-        Ok(mouse.windows()?.len() == 3)
-    })?;
-    let list = mouse.windows()?.into_iter().find(|window| !main.contains(window)).context("no list")?;
-    let [left, top, ..] = mouse.place_of(&list)?;
-    // Whoever answers pings stands below each other: first the directory, then the server. From the empty space
-    // below, the first that a double click meets is the server.
+    let button = [left + 100, top + height - 65];
     let mut rpc = server.rpc()?;
     let mut row = (9..25).rev().cycle();
+    let mut has_seen_list = false;
     wait_until("a stock client that has chosen the server", || {
-        let row = row.next().unwrap_or_default();
-        mouse.click([left + 60, top + row * 8], 2)?;
         let clients = rpc.call("jamulusserver/getClients", json!({}))?;
-        Ok(clients["clients"].as_array().is_some_and(|clients| clients.len() == 1))
+        if clients["clients"].as_array().is_some_and(|clients| clients.len() == 1) {
+            return Ok(true);
+        }
+        match mouse.windows()?.into_iter().find(|window| !main.contains(window)) {
+            // Whoever has answered a ping stands there: first the directory, then the server. From the empty
+            // space below, the first that a double click meets is the server.
+            Some(list) => {
+                has_seen_list = true;
+                let [left, top, ..] = mouse.place_of(&list)?;
+                mouse.click([left + 60, top + row.next().unwrap_or_default() * 8], 2)?;
+            }
+            // The list is yet to open; or the server was late to answer, and the click met the directory.
+            None if !has_seen_list || !directory.handle().status()?.clients.is_empty() => {
+                has_seen_list = false;
+                mouse.click(button, 1)?;
+            }
+            // The client is joining.
+            None => {}
+        }
+        Ok(false)
     })?;
     ensure!(directory.handle().status()?.clients.is_empty(), "it plays on the server, not on the directory");
     drop((client, jack));
