@@ -4,6 +4,7 @@
 //! `Pump` and the sockets, [`Handle`] and [`Snapshot`] what windows and parameters use. [`create`]
 //! makes a running client; [`simulated`] one without thread or socket, for tests on a virtual clock.
 
+mod drift;
 mod driver;
 mod engine;
 mod handle;

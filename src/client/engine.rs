@@ -8,7 +8,7 @@ use rtrb::{Consumer, Producer};
 
 use super::handle::Lifeline;
 use super::shared::{AudioCounts, Shared};
-use super::stream::{DownlinkFrame, FrameBytes, Stream, UplinkFrame};
+use super::stream::{DownlinkFrame, FrameBytes, Progress, Stream, UplinkFrame};
 use crate::audio::{FlushDenormals, Played, Resampler, ResamplerError, SampleFifo};
 use crate::net::Waker;
 use crate::units::{Layout, MAX_FRAME_SAMPLES, WIRE_RATE_HZ};
@@ -45,6 +45,9 @@ pub struct Engine {
     /// Counted by streams that are gone.
     counts: AudioCounts,
     rate: Rate,
+    progress: Progress,
+    /// What both resamplers make up for in this block.
+    correction: f64,
     levels: Levels,
     /// Sound has come back since this session began.
     receiving: bool,
@@ -72,7 +75,7 @@ impl Engine {
     ) -> Self {
         const DEFAULT_RATE_HZ: f64 = WIRE_RATE_HZ as f64;
         const DEFAULT_BLOCK: usize = 512;
-        let rate = Rate::new(DEFAULT_RATE_HZ, DEFAULT_BLOCK).expect("48 kHz needs no resampling");
+        let rate = Rate::new(DEFAULT_RATE_HZ, DEFAULT_BLOCK).expect("48 kHz can be resampled");
         shared.set_rate_hz(DEFAULT_RATE_HZ);
         Self {
             shared,
@@ -82,6 +85,8 @@ impl Engine {
             counts: AudioCounts::default(),
             levels: Levels::new(DEFAULT_RATE_HZ),
             rate,
+            progress: Progress::default(),
+            correction: 0.0,
             receiving: false,
             recent_block: RecentBlock::default(),
             _lifeline: lifeline,
@@ -121,6 +126,7 @@ impl Engine {
         self.shared.note_block(self.recent_block.longest);
         self.exchange_stream();
         self.receive_frames();
+        self.follow_clock();
         let mut pushed = false;
         let mut start = 0;
         while start < frames {
@@ -137,7 +143,8 @@ impl Engine {
             self.rate.mix_into(io, piece, &mut self.levels, &self.shared);
         }
         if let Some(stream) = &self.stream {
-            self.shared.publish_audio(stream.playout.size_frames(), self.counts.plus(stream.playout.stats()));
+            let (playout, counts) = (&stream.playout, self.counts.plus(stream.playout.stats()));
+            self.shared.publish_audio(playout.size_frames(), playout.surplus(), counts);
         }
         // One wake-up a block is allowed, and the Connect parameter may have used it: then this
         // block's packets go with the next one's, at a moment when nobody listens to them.
@@ -190,11 +197,36 @@ impl Engine {
         }
     }
 
+    /// Sets both resamplers to what the network thread has found out about the clocks, see [`super::drift`]. What
+    /// comes back is played a trace faster or slower on top, so that our buffer stays at its target.
+    fn follow_clock(&mut self) {
+        /// In the middle of what the buffer leaves alone while steered, in frames.
+        const WANTED_SURPLUS: f64 = 0.25;
+        /// A surplus is worked off with this time constant, in seconds …
+        const SURPLUS_SECONDS: f64 = 120.0;
+        /// … but at most this fast: 0.03 cent.
+        const MAX_TRIM: f64 = 15e-6;
+        self.correction = self.shared.correction();
+        let Some(stream) = &mut self.stream else { return };
+        let mut trim = 0.0;
+        if self.correction != 0.0 {
+            stream.playout.set_steered();
+            let surplus = stream.playout.surplus().map_or(0.0, |surplus| f64::from(surplus) - WANTED_SURPLUS);
+            let seconds = surplus * stream.format.frame.samples() as f64 / f64::from(WIRE_RATE_HZ);
+            trim = (seconds / SURPLUS_SECONDS).clamp(-MAX_TRIM, MAX_TRIM);
+        }
+        self.rate.to_wire.set_speed(1.0 / (1.0 + self.correction));
+        self.rate.from_wire.set_speed(1.0 + self.correction + trim);
+    }
+
     /// Encodes this piece for the network; tells whether there is something to send.
     fn send(&mut self) -> bool {
         let peaks = self.rate.apply_send_gain(&mut self.levels);
         let Some(stream) = &mut self.stream else { return false };
         self.shared.meter_send(peaks);
+        let nominal = (self.rate.scratch.len() / 2) as f64 * f64::from(WIRE_RATE_HZ) / self.rate.hz;
+        self.progress.captured += nominal;
+        self.progress.steered += nominal * self.correction;
         self.rate.to_wire.process(&self.rate.scratch, &mut self.rate.wire_out);
         let frame_samples = stream.format.frame.samples();
         let mut pushed = false;
@@ -209,7 +241,7 @@ impl Engine {
             pushed |= self
                 .links
                 .uplink
-                .push(UplinkFrame { generation: stream.generation, age_samples, bytes })
+                .push(UplinkFrame { generation: stream.generation, age_samples, progress: self.progress, bytes })
                 .is_ok();
         }
         pushed
@@ -253,8 +285,8 @@ struct Rate {
 impl Rate {
     fn new(hz: f64, max_block: usize) -> Result<Self, ResamplerError> {
         let wire_hz = f64::from(WIRE_RATE_HZ);
-        let to_wire = Resampler::new(hz, wire_hz, Layout::Stereo, max_block)?;
-        let from_wire = Resampler::new(wire_hz, hz, Layout::Stereo, MAX_FRAME_SAMPLES)?;
+        let to_wire = Resampler::steerable(hz, wire_hz, Layout::Stereo, max_block)?;
+        let from_wire = Resampler::steerable(wire_hz, hz, Layout::Stereo, MAX_FRAME_SAMPLES)?;
         // One block or frame on top of what can be left over, and the resamplers' own granularity.
         const SLACK: usize = 1024;
         let block_on_wire = (max_block as f64 * wire_hz / hz).ceil() as usize;

@@ -216,7 +216,7 @@ impl Pump {
     /// The engine may have made frames: call after every wake-up.
     pub fn handle_uplink(&mut self, now: Time) {
         if let Phase::Jamming { jam, .. } = &mut self.phase {
-            jam.take_uplink(now, &mut self.links.uplink);
+            jam.take_uplink(now, &self.shared, &mut self.links.uplink);
         } else {
             while self.links.uplink.pop().is_ok() {}
         }
@@ -520,6 +520,8 @@ impl Pump {
         picture.host_idle = self.host.is_idle(now);
         picture.format = Some(jam.format());
         picture.client_buffer_frames = self.shared.buffer_frames();
+        picture.client_surplus_frames = self.shared.surplus();
+        picture.drift_ppm = jam.drift().map(|drift| (1e6 * drift) as f32);
         picture.ping_ms = jam.session.ping_ms();
         picture.stats = Stats {
             sent: jam.counts.sent,

@@ -17,6 +17,8 @@ pub(super) struct Shared {
     live_generation: AtomicU32,
     /// Network thread: size of our jitter buffer as set, 0 = auto.
     client_buffer: AtomicU8,
+    /// Network thread: what the resamplers are to make up for, as the bits of a fraction.
+    correction: AtomicU64,
     /// Network thread: the picture for windows.
     pub(super) snapshot: ArcSwap<Snapshot>,
 
@@ -28,6 +30,8 @@ pub(super) struct Shared {
     rate_hz: AtomicU32,
     /// Audio thread: size of our jitter buffer now, in frames.
     buffer_frames: AtomicU8,
+    /// Audio thread: frames in it beyond the target, as bits; NaN while unknown.
+    surplus: AtomicU32,
     late: AtomicU64,
     lost: AtomicU64,
     concealed: AtomicU64,
@@ -116,8 +120,18 @@ impl Shared {
         (frames > 0 && rate > 0).then(|| f64::from(frames) / f64::from(rate))
     }
 
-    pub(super) fn publish_audio(&self, buffer_frames: u8, counts: AudioCounts) {
+    /// By how much the host's clock is slower than the server's, as a fraction.
+    pub(super) fn correction(&self) -> f64 {
+        f64::from_bits(self.correction.load(Relaxed))
+    }
+
+    pub(super) fn set_correction(&self, correction: f64) {
+        self.correction.store(correction.to_bits(), Relaxed);
+    }
+
+    pub(super) fn publish_audio(&self, buffer_frames: u8, surplus: Option<f32>, counts: AudioCounts) {
         self.buffer_frames.store(buffer_frames, Relaxed);
+        self.surplus.store(surplus.unwrap_or(f32::NAN).to_bits(), Relaxed);
         self.late.store(counts.late, Relaxed);
         self.lost.store(counts.lost, Relaxed);
         self.concealed.store(counts.concealed, Relaxed);
@@ -126,6 +140,10 @@ impl Shared {
 
     pub(super) fn buffer_frames(&self) -> u8 {
         self.buffer_frames.load(Relaxed)
+    }
+
+    pub(super) fn surplus(&self) -> Option<f32> {
+        Some(f32::from_bits(self.surplus.load(Relaxed))).filter(|surplus| !surplus.is_nan())
     }
 
     pub(super) fn audio_counts(&self) -> AudioCounts {

@@ -36,6 +36,10 @@ pub struct Snapshot {
     pub format: Option<StreamFormat>,
     /// Our jitter buffer's size now, in frames.
     pub client_buffer_frames: u8,
+    /// Frames in our jitter buffer beyond what it wants, mean of the last 2 s; `None` while unknown.
+    pub client_surplus_frames: Option<f32>,
+    /// How much faster the server's clock is than the host's, in parts per million; `None` while unknown.
+    pub drift_ppm: Option<f32>,
     /// The server's jitter buffer for us, in frames, as set or as last told.
     pub server_buffer_frames: Option<u8>,
     /// Counted since the connection began.

@@ -54,12 +54,23 @@ impl FrameBytes {
     }
 }
 
+/// How far the audio thread has come, in samples at 48 kHz.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Progress {
+    /// Captured by the host, as if its rate were exactly what it says.
+    pub(super) captured: f64,
+    /// Sent beyond that, because the host's clock is slow (below 0: fast).
+    pub(super) steered: f64,
+}
+
 /// A frame on its way from the audio thread to the network.
 pub(super) struct UplinkFrame {
     /// Of the stream that made it.
     pub(super) generation: u32,
     /// Samples at 48 kHz of the same host block that came after this frame's end.
     pub(super) age_samples: u32,
+    /// Where the engine was when it handed this over.
+    pub(super) progress: Progress,
     pub(super) bytes: FrameBytes,
 }
 
