@@ -29,7 +29,7 @@ const POINTS: usize = 60;
 /// Points older than this say nothing about now.
 const MAX_AGE_SECONDS: f64 = 150.0;
 /// Points before the slope is believed.
-const MIN_POINTS: usize = 4;
+const MIN_POINTS: usize = 5;
 /// The slope is used once its standard error is below this.
 const TRUSTED: f64 = 15e-6;
 /// The phase is locked once it is below this …
@@ -218,9 +218,8 @@ impl DriftLoop {
             self.reference = Some(offset);
         }
         let missing = self.reference.map_or(0.0, |reference| offset - reference);
-        let phase =
-            (missing / PHASE_SECONDS / rate).clamp(-MAX_PHASE_CORRECTION, MAX_PHASE_CORRECTION);
-        let idle = drift.abs() < IDLE.max(2.0 * line.error / rate) && missing.abs() < IDLE_SAMPLES;
+        let phase = (missing / PHASE_SECONDS / rate).clamp(-MAX_PHASE_CORRECTION, MAX_PHASE_CORRECTION);
+        let idle = drift.abs() < IDLE.max(3.0 * line.error / rate) && missing.abs() < IDLE_SAMPLES;
         self.measured = Some(drift);
         self.correction = if idle { 0.0 } else { (drift + phase).clamp(-MAX_DRIFT, MAX_DRIFT) };
     }
@@ -240,8 +239,10 @@ impl Line {
         let slope = median(pairs.collect());
         let lead = median(points.iter().map(|point| point.lead - slope * point.seconds).collect());
         let off = points.iter().map(|point| (point.lead - lead - slope * point.seconds).abs());
-        // The median distance of a normal distribution, and what the clock's microseconds leave.
-        let scatter = 1.48 * median(off.collect()) + 0.05;
+        // The median distance of a normal distribution (few points look closer than they are), and what the
+        // clock's microseconds leave.
+        let few = 1.0 + 5.0 / points.len() as f64;
+        let scatter = 1.48 * few * median(off.collect()) + 0.05;
         let span = points.back()?.seconds - points.front()?.seconds;
         let error = scatter * (12.0 / points.len() as f64).sqrt() / span.max(1.0);
         Some(Self { slope, lead, scatter, error })

@@ -241,7 +241,12 @@ impl Engine {
             pushed |= self
                 .links
                 .uplink
-                .push(UplinkFrame { generation: stream.generation, age_samples, progress: self.progress, bytes })
+                .push(UplinkFrame {
+                    generation: stream.generation,
+                    age_samples,
+                    progress: self.progress,
+                    bytes,
+                })
                 .is_ok();
         }
         pushed

@@ -57,6 +57,7 @@ pub struct Musician {
     pump: Pump,
     address: SocketAddr,
     path: Path,
+    /// What the host's clock really runs at.
     rate_hz: f64,
     blocks: Blocks,
     source: Source,
@@ -94,6 +95,12 @@ impl Musician {
             captured: 0,
             next_block,
         }
+    }
+
+    /// A host whose clock is faster than it says, by this many parts per million.
+    pub fn with_clock(mut self, ppm: f64) -> Self {
+        self.rate_hz *= 1.0 + ppm * 1e-6;
+        self
     }
 
     /// Another network from now on.
@@ -158,22 +165,27 @@ pub struct Jam {
     pub musicians: Vec<Musician>,
     /// Sees every audio packet as it reaches the server.
     pub tap: Option<Tap>,
-    tick_nanos: u64,
+    tick_micros: f64,
     ticks: u64,
 }
 
 impl Jam {
     /// A server with nobody on it.
     pub fn new(config: Config, seed: u64) -> Self {
-        let tick_nanos = config.frame.samples() as u64 * 1_000_000_000 / u64::from(WIRE_RATE_HZ);
+        let tick_micros = config.frame.samples() as f64 * 1e6 / f64::from(WIRE_RATE_HZ);
         Self {
             now: Time::ZERO,
             server: Core::new(Time::ZERO, config, seed),
             musicians: Vec::new(),
             tap: None,
-            tick_nanos,
+            tick_micros,
             ticks: 0,
         }
+    }
+
+    /// The server's clock is faster than it should be, by this many parts per million. To be set at the start.
+    pub fn set_server_clock(&mut self, ppm: f64) {
+        self.tick_micros /= 1.0 + ppm * 1e-6;
     }
 
     /// Goes on for `duration`.
@@ -193,7 +205,7 @@ impl Jam {
     }
 
     fn next_tick(&self) -> Time {
-        Time::from_micros((self.ticks + 1) * self.tick_nanos / 1000)
+        Time::from_micros(((self.ticks + 1) as f64 * self.tick_micros) as u64)
     }
 
     fn step(&mut self) {

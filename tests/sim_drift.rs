@@ -1,0 +1,334 @@
+//! Hosts and servers whose clocks differ, on the virtual clock: nothing is ever slipped, repeated, dropped or made
+//! up because of it, on our side, in our server's buffer or in a stock server's.
+
+use std::cell::RefCell;
+use std::f64::consts::TAU;
+use std::fmt::Write;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use jamulet::audio::Decoder;
+use jamulet::client::{FrameChoice, Settings, StreamSettings};
+use jamulet::protocol::PacketLayout;
+use jamulet::server::{Config, StreamCounters};
+use jamulet::units::{FrameSize, Layout, Quality, StreamFormat, Time, WIRE_RATE_HZ};
+use jamulet_testkit::chart::{self, Panel};
+use jamulet_testkit::netem::LinkConfig;
+use jamulet_testkit::sim::{Blocks, Jam, Musician, SERVER, Source, StockBuffer};
+
+const WIRE_HZ: f64 = WIRE_RATE_HZ as f64;
+const TONE_HZ: f64 = 1000.0;
+const AMPLITUDE: f64 = 0.25;
+/// After this long nothing may happen any more.
+const SETTLING: Duration = Duration::from_secs(60);
+/// A tenth of a cent, and a cent, as fractions.
+const TENTH_OF_A_CENT: f64 = 57.8e-6;
+const CENT: f64 = 577.8e-6;
+/// What a stock server's automatic size is in a network without jitter is 2 or 3; this is little more.
+const STOCK_FRAMES: usize = 4;
+/// Pitch is measured over windows of this length.
+const WINDOW_SECONDS: f64 = 0.1;
+
+/// One host.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    rate_hz: f64,
+    block: usize,
+    /// How much faster the host's clock is than it says …
+    host_ppm: f64,
+    /// … and the server's.
+    server_ppm: f64,
+    jitter: Duration,
+}
+
+/// One second of a case.
+struct Reading {
+    drift_ppm: Option<f64>,
+    /// Frames in our buffer beyond its target.
+    surplus: Option<f64>,
+    /// Frames that we have sent beyond the server's ticks.
+    uplink_lead: f64,
+    slips: u64,
+}
+
+/// What a case has shown.
+struct Outcome {
+    readings: Vec<Reading>,
+}
+
+/// Follows the phase of a tone, window by window.
+struct Phases {
+    window: usize,
+    /// Turns per sample.
+    turns: f64,
+    pending: Vec<f32>,
+    samples: u64,
+    last: Option<f64>,
+    /// Deviation of the pitch in each window, as a fraction.
+    deviations: Vec<f64>,
+}
+
+impl Phases {
+    fn new(rate_hz: f64, tone_hz: f64) -> Self {
+        let window = (rate_hz * WINDOW_SECONDS) as usize;
+        Self {
+            window,
+            turns: tone_hz / rate_hz,
+            pending: Vec::new(),
+            samples: 0,
+            last: None,
+            deviations: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, sound: &[f32]) {
+        self.pending.extend_from_slice(sound);
+        while self.pending.len() >= self.window {
+            let rest = self.pending.split_off(self.window);
+            let window = std::mem::replace(&mut self.pending, rest);
+            self.measure(&window);
+        }
+    }
+
+    fn measure(&mut self, window: &[f32]) {
+        let (mut real, mut imaginary) = (0.0, 0.0);
+        for (index, sample) in window.iter().enumerate() {
+            let angle = TAU * ((self.samples + index as u64) as f64 * self.turns).fract();
+            let hann = 0.5 - 0.5 * (TAU * (index as f64 + 0.5) / self.window as f64).cos();
+            real += hann * f64::from(*sample) * angle.cos();
+            imaginary -= hann * f64::from(*sample) * angle.sin();
+        }
+        self.samples += window.len() as u64;
+        let phase = imaginary.atan2(real) / TAU;
+        if let Some(last) = self.last.replace(phase) {
+            let gained = (phase - last + 0.5).rem_euclid(1.0) - 0.5;
+            self.deviations.push(gained / (self.turns * self.window as f64));
+        }
+    }
+
+    /// Largest deviation from `wanted` after the settling.
+    fn worst(&self, wanted: f64) -> f64 {
+        let settled = (SETTLING.as_secs_f64() / WINDOW_SECONDS) as usize;
+        let off = self.deviations[settled..].iter().map(|deviation| (deviation - wanted).abs());
+        off.fold(0.0, f64::max)
+    }
+}
+
+/// A stock server: its buffer for us, its clock, and a decoder.
+struct StockEar {
+    buffer: StockBuffer,
+    decoder: Decoder,
+    layout: PacketLayout,
+    tick_micros: f64,
+    started: Option<Time>,
+    ticks: u64,
+    last_played: Option<u8>,
+    newest: Option<u8>,
+    sent: i64,
+    phases: Phases,
+    /// Frames sent beyond the ticks, as seen on arrival since it was last asked.
+    leads: Vec<f64>,
+    /// Ticks without a frame, and frames that were left out or repeated, after the settling.
+    blemishes: usize,
+}
+
+impl StockEar {
+    fn new(format: StreamFormat, case: Case) -> Self {
+        Self {
+            buffer: StockBuffer::new(STOCK_FRAMES),
+            decoder: Decoder::new(format).expect("a stock format"),
+            layout: PacketLayout { format, block_factor: 1, counter: true },
+            tick_micros: format.frame.samples() as f64 * 1e6 / WIRE_HZ / (1.0 + case.server_ppm * 1e-6),
+            started: None,
+            ticks: 0,
+            last_played: None,
+            newest: None,
+            sent: 0,
+            phases: Phases::new(WIRE_HZ, TONE_HZ),
+            leads: Vec::new(),
+            blemishes: 0,
+        }
+    }
+
+    fn packet(&mut self, now: Time, packet: &[u8]) {
+        let Some(frames) = self.layout.frames(packet) else { return };
+        // The ticks lie anywhere beside the first packet.
+        let started = *self.started.get_or_insert(now + Duration::from_micros(1300));
+        while started + Duration::from_micros((self.ticks as f64 * self.tick_micros) as u64) <= now {
+            self.tick();
+        }
+        for (frame, counter) in frames {
+            let counter = counter.expect("this layout has one");
+            let ahead = self.newest.replace(counter).map_or(1, |newest| counter.wrapping_sub(newest));
+            self.sent += i64::from(ahead);
+            let mut tagged = vec![counter];
+            tagged.extend_from_slice(frame);
+            self.buffer.put(counter, &tagged);
+            self.leads.push(self.sent as f64 - now.since(started).as_micros() as f64 / self.tick_micros);
+        }
+    }
+
+    fn tick(&mut self) {
+        self.ticks += 1;
+        let frame = self.buffer.get();
+        let counter = frame.as_ref().map(|frame| frame[0]);
+        let expected = self.last_played.map(|last| last.wrapping_add(1));
+        if self.ticks as f64 * self.tick_micros > SETTLING.as_micros() as f64 {
+            self.blemishes += usize::from(counter != expected);
+        }
+        self.last_played = counter;
+        let mut pcm = [0.0; 256];
+        let pcm = &mut pcm[..2 * self.layout.format.frame.samples()];
+        self.decoder.decode(frame.as_ref().map(|frame| &frame[1..]), pcm);
+        let left: Vec<f32> = pcm.iter().step_by(2).copied().collect();
+        self.phases.push(&left);
+    }
+
+    /// The mean since the last call.
+    fn take_lead(&mut self) -> f64 {
+        let leads = std::mem::take(&mut self.leads);
+        leads.iter().sum::<f64>() / leads.len().max(1) as f64
+    }
+}
+
+fn tone(rate_hz: f64) -> Source {
+    Box::new(move |index| {
+        let turns = (TONE_HZ * index as f64 / rate_hz).fract();
+        [(AMPLITUDE * (turns * TAU).sin()) as f32; 2]
+    })
+}
+
+/// Raw sound, so that neither codec noise nor its cost hides anything; the clock's business is the same.
+fn settings(case: Case) -> Settings {
+    let frame = if case.block <= 64 { FrameChoice::Samples64 } else { FrameChoice::Samples128 };
+    let stream = StreamSettings { quality: Quality::Max, layout: Layout::Stereo, frame };
+    Settings { stream, ..Settings::default() }
+}
+
+/// What our server counts beyond frames received.
+fn server_counters(jam: &mut Jam) -> StreamCounters {
+    let now = jam.now;
+    StreamCounters { received: 0, ..jam.server.status(now).clients[0].stream }
+}
+
+/// Plays for `duration`, and checks everything.
+fn play(case: Case, duration: Duration) -> Outcome {
+    const STEP: Duration = Duration::from_secs(1);
+    let format = {
+        let StreamSettings { frame, layout, quality } = settings(case).stream;
+        let frame =
+            if frame == FrameChoice::Samples64 { FrameSize::Samples64 } else { FrameSize::Samples128 };
+        StreamFormat::stock(frame, layout, quality)
+    };
+    let mut jam = Jam::new(Config { frame: format.frame, ..Config::default() }, 1);
+    jam.set_server_clock(case.server_ppm);
+    let link = LinkConfig { delay: Duration::from_millis(5), jitter: case.jitter, ..LinkConfig::default() };
+    let address = ([192, 0, 2, 9], 50_000).into();
+    let (rate_hz, blocks) = (case.rate_hz, Blocks::Constant(case.block));
+    let musician = Musician::new(address, settings(case), rate_hz, blocks, tone(rate_hz), link, 7);
+    let musician = musician.with_clock(case.host_ppm);
+    musician.handle.connect(SERVER);
+    jam.musicians.push(musician);
+    let ear = Rc::new(RefCell::new(StockEar::new(format, case)));
+    let listener = Rc::clone(&ear);
+    jam.tap = Some(Box::new(move |now, _, packet| listener.borrow_mut().packet(now, packet)));
+
+    let mut heard = Phases::new(rate_hz, TONE_HZ);
+    let (mut readings, mut settled) = (Vec::new(), None);
+    for second in 0..duration.as_secs() {
+        jam.run(STEP);
+        let [left, right] = &mut jam.musicians[0].heard;
+        heard.push(left);
+        (left.clear(), right.clear());
+        let snapshot = jam.musicians[0].handle.snapshot();
+        readings.push(Reading {
+            drift_ppm: snapshot.drift_ppm.map(f64::from),
+            surplus: snapshot.client_surplus_frames.map(f64::from),
+            uplink_lead: ear.borrow_mut().take_lead(),
+            slips: snapshot.stats.slipped,
+        });
+        let counters = (
+            snapshot.stats.lost,
+            snapshot.stats.late,
+            snapshot.stats.concealed,
+            snapshot.stats.slipped,
+            server_counters(&mut jam),
+        );
+        if second + 1 == SETTLING.as_secs() {
+            println!("{case:?}: settled with {counters:?}");
+            settled = Some(counters);
+        }
+        if let Some(settled) = settled {
+            assert_eq!(counters, settled, "{case:?}: in second {second}");
+        }
+    }
+    let ear = ear.borrow();
+    check(case, &readings, heard.worst(0.0), ear.phases.worst(pitch_at_server(case)), ear.blemishes);
+    Outcome { readings }
+}
+
+/// A host whose clock is fast plays higher than it thinks, as does a server's that is slow.
+fn pitch_at_server(case: Case) -> f64 {
+    (1.0 + case.host_ppm * 1e-6) / (1.0 + case.server_ppm * 1e-6) - 1.0
+}
+
+fn check(case: Case, readings: &[Reading], heard_off: f64, stock_off: f64, blemishes: usize) {
+    let settled = &readings[SETTLING.as_secs() as usize..];
+    let surplus = settled.iter().map(|reading| reading.surplus.expect("frames come"));
+    let surplus: Vec<f64> = surplus.collect();
+    let lead = settled[0].uplink_lead;
+    let wander = settled.iter().map(|reading| (reading.uplink_lead - lead).abs()).fold(0.0, f64::max);
+    let (least, most) = surplus
+        .iter()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), now| (least.min(*now), most.max(*now)));
+    let measured = settled.iter().map(|reading| reading.drift_ppm.expect("measured by now"));
+    let ppm = -1e6 * pitch_at_server(case) / (1.0 + pitch_at_server(case));
+    let measured_off = measured.map(|measured| (measured - ppm).abs()).fold(0.0, f64::max);
+    println!(
+        "{case:?}: pitch off by at most {:.2} ppm heard, {:.2} ppm at the server; fill {least:+.2} … {most:+.2}, uplink \
+         ±{wander:.3} frames; drift measured within {measured_off:.3} ppm; {blemishes} blemishes",
+        1e6 * heard_off,
+        1e6 * stock_off
+    );
+    assert_eq!(blemishes, 0, "{case:?}: in a stock server's buffer");
+    assert!(heard_off < TENTH_OF_A_CENT, "{case:?}: {:.1} ppm off", 1e6 * heard_off);
+    assert!(stock_off < TENTH_OF_A_CENT, "{case:?}: {:.1} ppm off at the server", 1e6 * stock_off);
+    assert!(least >= -1.0 && most <= 1.0, "{case:?}: fill {least:+.2} … {most:+.2}");
+    assert!(wander < 0.5, "{case:?}: the uplink wanders by {wander:.2} frames");
+}
+
+fn cases(rate_hz: f64, blocks: &[usize]) -> Vec<Case> {
+    let ppm = [-300.0, -100.0, -20.0, 20.0, 100.0, 300.0];
+    let with = |block: usize, host_ppm: f64| Case {
+        rate_hz,
+        block,
+        host_ppm,
+        server_ppm: 0.0,
+        jitter: Duration::ZERO,
+    };
+    blocks.iter().flat_map(|block| ppm.map(|host_ppm| with(*block, host_ppm))).collect()
+}
+
+/// Long enough for frames and blocks to wander once past each other at 20 ppm.
+const SHORT: Duration = Duration::from_secs(240);
+
+#[test]
+fn hosts_at_48000_of_64() {
+    cases(48_000.0, &[64]).into_iter().for_each(|case| drop(play(case, SHORT)));
+}
+
+#[test]
+fn hosts_at_48000_of_512_and_1024() {
+    cases(48_000.0, &[512, 1024]).into_iter().for_each(|case| drop(play(case, SHORT)));
+}
+
+#[test]
+fn hosts_at_44100_of_64() {
+    cases(44_100.0, &[64]).into_iter().for_each(|case| drop(play(case, SHORT)));
+}
+
+#[test]
+fn hosts_at_44100_of_512_and_1024() {
+    cases(44_100.0, &[512, 1024]).into_iter().for_each(|case| drop(play(case, SHORT)));
+}
