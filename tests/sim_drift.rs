@@ -263,6 +263,7 @@ fn play(case: Case, duration: Duration) -> Outcome {
             assert_eq!(counters, settled, "{case:?}: in second {second}");
         }
     }
+    for (second, r) in readings.iter().enumerate() { if second % 4 == 0 { println!("DBG {second} {:?} {:?} {:.3} {}", r.drift_ppm, r.surplus, r.uplink_lead, r.slips); } }
     let ear = ear.borrow();
     check(case, &readings, heard.worst(0.0), ear.phases.worst(pitch_at_server(case)), ear.blemishes);
     Outcome { readings }
@@ -331,4 +332,11 @@ fn hosts_at_44100_of_64() {
 #[test]
 fn hosts_at_44100_of_512_and_1024() {
     cases(44_100.0, &[512, 1024]).into_iter().for_each(|case| drop(play(case, SHORT)));
+}
+
+#[test]
+fn debug_one() {
+    let case = Case { rate_hz: 44_100.0, block: 512, host_ppm: -300.0, server_ppm: 0.0, jitter: Duration::ZERO };
+    let outcome = std::panic::catch_unwind(|| play(case, SHORT));
+    drop(outcome);
 }

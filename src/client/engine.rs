@@ -203,9 +203,9 @@ impl Engine {
         /// In the middle of what the buffer leaves alone while steered, in frames.
         const WANTED_SURPLUS: f64 = 0.25;
         /// A surplus is worked off with this time constant, in seconds …
-        const SURPLUS_SECONDS: f64 = 120.0;
-        /// … but at most this fast: 0.03 cent.
-        const MAX_TRIM: f64 = 15e-6;
+        const SURPLUS_SECONDS: f64 = 80.0;
+        /// … but at most this fast: 0.05 cent.
+        const MAX_TRIM: f64 = 30e-6;
         self.correction = self.shared.correction();
         let Some(stream) = &mut self.stream else { return };
         let mut trim = 0.0;
