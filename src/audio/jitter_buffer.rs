@@ -362,6 +362,16 @@ impl JitterBuffer {
         self.steered = true;
     }
 
+    /// Sequence number of the next frame to be played; `None` while nothing plays.
+    pub fn playhead(&self) -> Option<i64> {
+        self.first.map(|_| self.next)
+    }
+
+    /// Frames wanted in hand just after the largest pull.
+    pub fn reserve_frames(&self) -> u8 {
+        self.depth - 1
+    }
+
     /// Frames held beyond the wanted ones, mean of the last two seconds; below 0: missing ones. `None` while
     /// nothing is known.
     pub fn surplus(&self) -> Option<f32> {

@@ -145,6 +145,16 @@ impl Playout {
         self.buffer.set_steered();
     }
 
+    /// The frame to be played next, see [`JitterBuffer::playhead`].
+    pub fn playhead(&self) -> Option<i64> {
+        self.buffer.playhead()
+    }
+
+    /// Frames wanted after a pull, see [`JitterBuffer::reserve_frames`].
+    pub fn reserve_frames(&self) -> u8 {
+        self.buffer.reserve_frames()
+    }
+
     /// Frames held beyond the target, see [`JitterBuffer::surplus`].
     pub fn surplus(&self) -> Option<f32> {
         self.buffer.surplus()

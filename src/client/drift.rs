@@ -66,6 +66,8 @@ pub(super) struct DriftLoop {
     reference: Option<f64>,
     correction: f64,
     measured: Option<f64>,
+    /// How far the host was ahead of the clock in the last second.
+    host_ahead: Option<f64>,
 }
 
 /// The furthest that both counters were ahead of the clock within one second, in samples.
@@ -105,6 +107,7 @@ impl DriftLoop {
             reference: None,
             correction: 0.0,
             measured: None,
+            host_ahead: None,
         }
     }
 
@@ -134,6 +137,7 @@ impl DriftLoop {
     /// Takes the second that has ended into account.
     pub(super) fn update(&mut self, now: Time) {
         let Some(window) = self.window.take_if(|window| window.end <= now) else { return };
+        self.host_ahead = window.host;
         let (Some(server), Some(host)) = (window.server, window.host) else { return };
         let seconds = window.end.since(self.origin).as_secs_f64() - 0.5 * WINDOW.as_secs_f64();
         self.add(Point { seconds, lead: server - host });
@@ -144,6 +148,11 @@ impl DriftLoop {
     /// nothing is known or nothing is to be done.
     pub(super) fn correction(&self) -> f64 {
         self.correction
+    }
+
+    /// How much the host has captured at `now`, as [`Self::note_host`] counts; `None` while it does not call.
+    pub(super) fn host_samples(&self, now: Time) -> Option<f64> {
+        self.host_ahead.map(|ahead| self.clock_samples(now) + ahead)
     }
 
     /// How much faster the server's clock is than the host's, as a fraction; `None` while unknown.

@@ -125,7 +125,7 @@ impl Engine {
         self.recent_block.note(frames, self.rate.hz);
         self.shared.note_block(self.recent_block.longest);
         self.exchange_stream();
-        self.receive_frames();
+        self.receive_frames(frames);
         self.follow_clock();
         let mut pushed = false;
         let mut start = 0;
@@ -144,7 +144,8 @@ impl Engine {
         }
         if let Some(stream) = &self.stream {
             let (playout, counts) = (&stream.playout, self.counts.plus(stream.playout.stats()));
-            self.shared.publish_audio(playout.size_frames(), playout.surplus(), counts);
+            let surplus = self.surplus_frames().or(playout.surplus());
+            self.shared.publish_audio(playout.size_frames(), surplus, counts);
         }
         // One wake-up a block is allowed, and the Connect parameter may have used it: then this
         // block's packets go with the next one's, at a moment when nobody listens to them.
@@ -180,8 +181,10 @@ impl Engine {
         }
     }
 
-    /// Moves what has arrived into the jitter buffer.
-    fn receive_frames(&mut self) {
+    /// Moves what has arrived into the jitter buffer, before a block of `frames` samples.
+    fn receive_frames(&mut self, frames: usize) {
+        let captured = self.progress.captured + self.rate.on_wire(frames);
+        let waiting = self.rate.on_wire(self.rate.host_in.len_frames());
         if let Some(stream) = &mut self.stream {
             let frame_in_host = stream.format.frame.samples() as f64 * self.rate.hz / f64::from(WIRE_RATE_HZ);
             stream.playout.set_burst((self.recent_block.longest as f64 / frame_in_host) as f32);
@@ -189,6 +192,11 @@ impl Engine {
         while let Ok(frame) = self.links.downlink.pop() {
             if let Some(stream) = self.stream.as_mut().filter(|stream| stream.generation == frame.generation)
             {
+                if let (Some(playhead), Some(arrived)) = (stream.playout.playhead(), frame.arrived) {
+                    let samples = stream.format.frame.samples();
+                    let ahead = frame.sequence.wrapping_sub(playhead) as f64 * samples as f64 + waiting;
+                    stream.fill.note(ahead + captured - arrived, samples);
+                }
                 stream.playout.put(frame.sequence, frame.bytes.as_slice());
             }
         }
@@ -197,21 +205,30 @@ impl Engine {
         }
     }
 
+    /// Frames that remain after a pull beyond those that are wanted, if that is known.
+    fn surplus_frames(&self) -> Option<f32> {
+        let stream = self.stream.as_ref()?;
+        let samples = stream.format.frame.samples();
+        let reserve = stream.fill.reserve(self.rate.on_wire(self.recent_block.longest), samples)?;
+        Some((reserve / samples as f64) as f32 - f32::from(stream.playout.reserve_frames()))
+    }
+
     /// Sets both resamplers to what the network thread has found out about the clocks, see [`super::drift`]. What
     /// comes back is played a trace faster or slower on top, so that our buffer stays at its target.
     fn follow_clock(&mut self) {
-        /// In the middle of what the buffer leaves alone while steered, in frames.
+        /// Rather more than too little, in frames.
         const WANTED_SURPLUS: f64 = 0.25;
         /// A surplus is worked off with this time constant, in seconds …
         const SURPLUS_SECONDS: f64 = 80.0;
         /// … but at most this fast: 0.05 cent.
         const MAX_TRIM: f64 = 30e-6;
         self.correction = self.shared.correction();
+        let surplus = self.surplus_frames();
         let Some(stream) = &mut self.stream else { return };
         let mut trim = 0.0;
         if self.correction != 0.0 {
             stream.playout.set_steered();
-            let surplus = stream.playout.surplus().map_or(0.0, |surplus| f64::from(surplus) - WANTED_SURPLUS);
+            let surplus = surplus.map_or(0.0, |surplus| f64::from(surplus) - WANTED_SURPLUS);
             let seconds = surplus * stream.format.frame.samples() as f64 / f64::from(WIRE_RATE_HZ);
             trim = (seconds / SURPLUS_SECONDS).clamp(-MAX_TRIM, MAX_TRIM);
         }
@@ -224,7 +241,7 @@ impl Engine {
         let peaks = self.rate.apply_send_gain(&mut self.levels);
         let Some(stream) = &mut self.stream else { return false };
         self.shared.meter_send(peaks);
-        let nominal = (self.rate.scratch.len() / 2) as f64 * f64::from(WIRE_RATE_HZ) / self.rate.hz;
+        let nominal = self.rate.on_wire(self.rate.scratch.len() / 2);
         self.progress.captured += nominal;
         self.progress.steered += nominal * self.correction;
         self.rate.to_wire.process(&self.rate.scratch, &mut self.rate.wire_out);
@@ -306,6 +323,11 @@ impl Rate {
             dry: Vec::with_capacity(2 * max_block),
             scratch: Vec::with_capacity(2 * max_block),
         })
+    }
+
+    /// How many samples at 48 kHz last as long as `frames` at the host's rate.
+    fn on_wire(&self, frames: usize) -> f64 {
+        frames as f64 * f64::from(WIRE_RATE_HZ) / self.hz
     }
 
     fn clear(&mut self) {

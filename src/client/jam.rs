@@ -144,7 +144,8 @@ impl Jam {
             self.drift.note_server(now, sequence as f64 * self.format.frame.samples() as f64);
             if let Some(bytes) = FrameBytes::copy_of(frame).filter(|_| !engine_sleeps) {
                 // A full ring means that the host has stalled: what it missed is concealed when it comes back.
-                let _ = downlink.push(DownlinkFrame { generation: self.generation, sequence, bytes });
+                let arrived = self.drift.host_samples(now);
+                let _ = downlink.push(DownlinkFrame { generation: self.generation, sequence, arrived, bytes });
             }
         }
     }
