@@ -39,7 +39,7 @@ const LOCK_POINTS: usize = 8;
 /// Slopes below this are none, as long as they have not added up to [`IDLE_SAMPLES`]: at equal rates
 /// the sound stays as it is.
 const IDLE: f64 = 1e-6;
-/// A phase error that is left alone at equal rates, in samples.
+/// A phase error that is left alone at equal rates, in samples, or twice the usual distance from the line.
 const IDLE_SAMPLES: f64 = 4.0;
 /// Phase errors decay with this time constant, in seconds …
 const PHASE_SECONDS: f64 = 60.0;
@@ -228,7 +228,8 @@ impl DriftLoop {
         }
         let missing = self.reference.map_or(0.0, |reference| offset - reference);
         let phase = (missing / PHASE_SECONDS / rate).clamp(-MAX_PHASE_CORRECTION, MAX_PHASE_CORRECTION);
-        let idle = drift.abs() < IDLE.max(3.0 * line.error / rate) && missing.abs() < IDLE_SAMPLES;
+        let idle = drift.abs() < IDLE.max(5.0 * line.error / rate)
+            && missing.abs() < IDLE_SAMPLES.max(2.0 * line.scatter);
         self.measured = Some(drift);
         self.correction = if idle { 0.0 } else { (drift + phase).clamp(-MAX_DRIFT, MAX_DRIFT) };
     }

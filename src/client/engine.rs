@@ -126,7 +126,7 @@ impl Engine {
         self.shared.note_block(self.recent_block.longest);
         self.exchange_stream();
         self.receive_frames(frames);
-        self.follow_clock();
+        self.follow_clock(frames);
         let mut pushed = false;
         let mut start = 0;
         while start < frames {
@@ -215,22 +215,17 @@ impl Engine {
 
     /// Sets both resamplers to what the network thread has found out about the clocks, see [`super::drift`]. What
     /// comes back is played a trace faster or slower on top, so that our buffer stays at its target.
-    fn follow_clock(&mut self) {
-        /// Rather more than too little, in frames.
-        const WANTED_SURPLUS: f64 = 0.25;
-        /// A surplus is worked off with this time constant, in seconds …
-        const SURPLUS_SECONDS: f64 = 80.0;
-        /// … but at most this fast: 0.05 cent.
-        const MAX_TRIM: f64 = 30e-6;
+    fn follow_clock(&mut self, frames: usize) {
         self.correction = self.shared.correction();
-        let surplus = self.surplus_frames();
+        let (surplus, block) = (self.surplus_frames(), self.rate.on_wire(frames));
         let Some(stream) = &mut self.stream else { return };
         let mut trim = 0.0;
         if self.correction != 0.0 {
             stream.playout.set_steered();
-            let surplus = surplus.map_or(0.0, |surplus| f64::from(surplus) - WANTED_SURPLUS);
-            let seconds = surplus * stream.format.frame.samples() as f64 / f64::from(WIRE_RATE_HZ);
-            trim = (seconds / SURPLUS_SECONDS).clamp(-MAX_TRIM, MAX_TRIM);
+            let (frame_samples, target) = (stream.format.frame.samples(), stream.playout.reserve_frames());
+            if let Some(surplus) = surplus {
+                trim = stream.fill.trim(f64::from(surplus), frame_samples, target, block);
+            }
         }
         self.rate.to_wire.set_speed(1.0 / (1.0 + self.correction));
         self.rate.from_wire.set_speed(1.0 + self.correction + trim);

@@ -145,7 +145,8 @@ impl Jam {
             if let Some(bytes) = FrameBytes::copy_of(frame).filter(|_| !engine_sleeps) {
                 // A full ring means that the host has stalled: what it missed is concealed when it comes back.
                 let arrived = self.drift.host_samples(now);
-                let _ = downlink.push(DownlinkFrame { generation: self.generation, sequence, arrived, bytes });
+                let _ =
+                    downlink.push(DownlinkFrame { generation: self.generation, sequence, arrived, bytes });
             }
         }
     }

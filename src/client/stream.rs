@@ -19,6 +19,10 @@ pub(super) struct Stream {
 #[derive(Default)]
 pub(super) struct Fill {
     mean: Option<f64>,
+    /// The target that was trimmed to last, in frames …
+    target: Option<u8>,
+    /// … and since when, in samples at 48 kHz.
+    age: f64,
 }
 
 impl Fill {
@@ -37,6 +41,24 @@ impl Fill {
         };
         let share = frame_samples as f64 / (Self::SECONDS * f64::from(WIRE_RATE_HZ));
         self.mean = Some(mean + share * (ahead - mean).clamp(-Self::OUTLIER, Self::OUTLIER));
+    }
+
+    /// How much faster to play, as a fraction, so that `surplus` frames go away where `target` frames are wanted; to
+    /// be asked once per block, of `block` samples.
+    pub(super) fn trim(&mut self, surplus: f64, frame_samples: usize, target: u8, block: f64) -> f64 {
+        /// Rather more than too little, in frames.
+        const WANTED_SURPLUS: f64 = 0.25;
+        /// A new target is settled to within this, in seconds: quickly (0.35 cent at most), then slowly (0.05 cent).
+        const SETTLING: f64 = 40.0;
+        const QUICK: (f64, f64) = (12.0, 200e-6);
+        const SLOW: (f64, f64) = (80.0, 30e-6);
+        let rate = f64::from(WIRE_RATE_HZ);
+        if self.target != Some(target) {
+            (self.target, self.age) = (Some(target), 0.0);
+        }
+        self.age += block;
+        let (seconds, most) = if self.age < SETTLING * rate { QUICK } else { SLOW };
+        ((surplus - WANTED_SURPLUS) * frame_samples as f64 / rate / seconds).clamp(-most, most)
     }
 
     /// What remains after a pull on average, in samples, where `block` samples are pulled at once.
