@@ -232,7 +232,8 @@ fn play(case: Case, duration: Duration) -> Vec<Reading> {
         jam.run(STEP);
         let [left, right] = &mut jam.musicians[0].heard;
         heard.push(left);
-        (left.clear(), right.clear());
+        left.clear();
+        right.clear();
         let snapshot = jam.musicians[0].handle.snapshot();
         readings.push(Reading {
             drift_ppm: snapshot.drift_ppm.map(f64::from),
