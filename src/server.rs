@@ -22,6 +22,7 @@ mod handle;
 mod lookup;
 mod mixer;
 mod outbox;
+mod plain;
 mod reachable;
 mod recorder;
 mod roster;
@@ -38,10 +39,11 @@ pub use directories::{DirectoryKind, OwnAddress};
 pub use driver::{Options, Server, ServerStats, StartError};
 pub use event::{Event, LeaveReason};
 pub use handle::Handle;
+pub use plain::is_disruptive;
 pub use reachable::reachable_addresses;
 pub use recorder::{
     DEFAULT_MIN_FREE_BYTES, DirectoryError, Recorder, RecorderOptions, RecorderReport, RecordingFormat,
-    Scribe, Tap, check_recording_directory, recorder,
+    Scribe, Tap, recorder,
 };
 pub use status::{
     ClientStatus, Counters, DirectoryStatus, DropReason, LATENESS_BOUNDS_MICROS, RecorderStatus,

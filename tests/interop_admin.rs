@@ -232,3 +232,51 @@ fn strangers_are_answered_as_by_a_stock_server() -> Result<()> {
     }
     Ok(())
 }
+
+/// By value: remote control can give a server a recording folder, another one, a bad one and none.
+#[test]
+fn recording_folders_come_and_go_as_with_a_stock_server() -> Result<()> {
+    let pair = Pair::start()?;
+    let folder = tempfile::tempdir()?;
+    let (good, other) = (folder.path().join("good"), folder.path().join("other/one"));
+    let set = |path: &std::path::Path| ("setRecordingDirectory", json!({ "recordingDirectory": path }));
+    let (none, bad) = (std::path::Path::new(""), std::path::Path::new("/proc/none"));
+    let calls = [
+        ("startRecording", json!({})),
+        ("stopRecording", json!({})),
+        set(none),
+        set(&good),
+        ("startRecording", json!({})),
+        set(&other),
+        set(bad),
+        ("startRecording", json!({})),
+        set(&good),
+        ("restartRecording", json!({})),
+        ("stopRecording", json!({})),
+        set(&other),
+        set(none),
+        set(none),
+        set(&good),
+    ];
+    for (method, params) in calls {
+        let line = call(&format!("jamulusserver/{method}"), params.clone());
+        let [stock, ours] = pair.answers(&line)?;
+        ensure!(ours == stock, "{method} {params}:\n{stock}\n{ours}");
+        let status = call("jamulusserver/getRecorderStatus", json!({}));
+        let deadline = Instant::now() + PATIENCE;
+        // Stock acknowledges first and then does it.
+        loop {
+            let [stock, ours] = pair.answers(&status)?.map(|mut answer| answer["result"].take());
+            let is_same = |name: &str| ours[name] == stock[name];
+            let has_error = |status: &Value| status["errorMessage"] != "";
+            // Ours also says why starting without a folder has no effect.
+            let same_error = method != "setRecordingDirectory" || has_error(&ours) == has_error(&stock);
+            if ["initialised", "enabled", "recordingDirectory"].into_iter().all(is_same) && same_error {
+                break;
+            }
+            ensure!(Instant::now() < deadline, "after {method} {params}:\n{stock}\n{ours}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    Ok(())
+}

@@ -1,7 +1,7 @@
 //! Every server option, by its effect: what a client, a directory or the file system sees of it, on Debian's
 //! Jamulus 3.9.1 and on ours alike. Options that 3.9.1 lacks are tested on ours alone.
 //!
-//! The table in `docs/hosting/options.md` names the test of each option.
+//! The table in `docs/hosting/README.md` names the test of each option.
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::disallowed_methods, reason = "real servers are asked through real sockets")]
@@ -74,9 +74,7 @@ impl Kind {
         command.args(options);
         let process = Process::start(&format!("{self:?} server"), command)?;
         let server = Server { process, address };
-        let ping = ConnlessMessage::Ping { time_ms: 1 };
-        let answer = Probe::open(address)?.ask(&ping, 1001, PATIENCE)?;
-        ensure!(answer.is_some(), "{self:?} {options:?} does not answer:\n{}", server.process.log_tail());
+        ensure!(server.answers()?, "{self:?} {options:?} does not answer:\n{}", server.process.log_tail());
         Ok(server)
     }
 
@@ -93,9 +91,21 @@ impl Server {
         Ok(probe)
     }
 
+    /// Whether it lives.
+    fn answers(&self) -> Result<bool> {
+        Ok(self.asks(&PING, 1001)?.is_some())
+    }
+
     fn asks(&self, question: &ConnlessMessage, id: u16) -> Result<Option<ConnlessMessage>> {
         Probe::open(self.address)?.ask(question, id, PATIENCE)
     }
+}
+
+const PING: ConnlessMessage = ConnlessMessage::Ping { time_ms: 1 };
+
+/// Whether a server answers at `address`; silence counts only while the server answers elsewhere.
+fn answers_soon(address: SocketAddr) -> Result<bool> {
+    Ok(Probe::open(address)?.ask(&PING, 1001, QUIET)?.is_some())
 }
 
 fn recorder_state(message: &Message) -> Option<RecorderState> {
@@ -136,10 +146,10 @@ fn serverbindip_listens_on_one_address_only() -> Result<()> {
         let port = free_port();
         let text = port.to_string();
         let options = ["-p", &text, option, "127.0.0.2"].map(OsStr::new);
-        let _server = kind.start_bare(&options, SocketAddr::from(([127, 0, 0, 2], port)))?;
+        let server = kind.start_bare(&options, SocketAddr::from(([127, 0, 0, 2], port)))?;
         let elsewhere = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let answer = Probe::open(elsewhere)?.ask(&ConnlessMessage::Ping { time_ms: 1 }, 1001, QUIET)?;
-        assert_eq!(answer, None, "{kind:?} {option} answers on another address");
+        assert!(!answers_soon(elsewhere)?, "{kind:?} {option} answers on another address");
+        ensure!(server.answers()?, "{kind:?} {option} has ended");
         Ok(())
     };
     for kind in BOTH {
@@ -159,9 +169,10 @@ fn ipv6_is_on_unless_refused() -> Result<()> {
         let text = port.to_string();
         let all: Vec<&OsStr> =
             ["-p", &text].into_iter().chain(options.iter().copied()).map(OsStr::new).collect();
-        let _server = kind.start_bare(&all, SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
-        let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
-        Ok(Probe::open(v6)?.ask(&ConnlessMessage::Ping { time_ms: 1 }, 1001, QUIET)?.is_some())
+        let server = kind.start_bare(&all, SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+        let on_v6 = answers_soon(SocketAddr::from((Ipv6Addr::LOCALHOST, port)))?;
+        ensure!(server.answers()?, "{kind:?} {options:?} has ended");
+        Ok(on_v6)
     };
     // In 3.9.1 it had to be asked for; since 4.0 it is on, and asking for it changes nothing.
     assert!(answers_on_v6(Kind::Stock, &["--enableipv6"])?);
@@ -274,13 +285,17 @@ fn fastupdate_mixes_every_64_samples() -> Result<()> {
         let close = gaps.filter(|gap| *gap < Duration::from_micros(667)).count();
         Ok(close as f64 / (probe.packets.len() - 1) as f64)
     };
+    // A machine that stands still for a moment makes pairs of its own, and pulls others apart; the exact
+    // statement about our server is `server_core`'s, on a virtual clock.
     for kind in BOTH {
-        let usual = pairs(kind, &[])?;
-        let fast = pairs(kind, &["-F"])?;
-        println!("{kind:?}: {:.0} % in pairs, {:.0} % with -F", usual * 100.0, fast * 100.0);
-        assert!(usual > 0.4, "{kind:?}: {usual}");
-        // A machine that stands still for a moment makes pairs of its own.
-        assert!(fast < 0.3, "{kind:?}: {fast}");
+        let shows = || -> Result<bool> {
+            let usual = pairs(kind, &[])?;
+            let fast = pairs(kind, &["-F"])?;
+            println!("{kind:?}: {:.0} % in pairs, {:.0} % with -F", usual * 100.0, fast * 100.0);
+            Ok(usual > 0.4 && fast < 0.3)
+        };
+        let shown = shows()? || shows()? || shows()?;
+        assert!(shown, "{kind:?} does not mix more often with -F");
     }
     Ok(())
 }
@@ -307,14 +322,17 @@ fn features_tell_the_options() -> Result<()> {
     let rpc_port = free_port().to_string();
     let rpc = ["--jsonrpcport", &rpc_port, "--jsonrpcsecretfile", &secret];
     // Bits of docs/PROTOCOL.md §4; raw audio (6) is on unless refused, and IPv6 (5) is off on one IPv4 address.
-    let cases: [(&[&str], u32); 12] = [
+    let cases: [(&[&str], u32); 15] = [
         (&[], 1 << 6),
         (&["--noraw"], 0),
         (&["-F"], 1 << 6 | 1),
+        (&["--fastupdate"], 1 << 6 | 1),
         (&["-T"], 1 << 6 | 1 << 1),
+        (&["--multithreading"], 1 << 6 | 1 << 1),
         (&["-R", &recordings], 1 << 6 | 1 << 2 | 1 << 3),
         (&["-R", &recordings, "--norecord"], 1 << 6 | 1 << 2),
         (&["-P"], 1 << 6 | 1 << 4),
+        (&["--delaypan"], 1 << 6 | 1 << 4),
         (&["-d"], 1 << 6 | 1 << 7),
         (&["-w", "Hi"], 1 << 6 | 1 << 8),
         (&["-l", &log], 1 << 6 | 1 << 9),
@@ -604,7 +622,13 @@ fn jsonrpc_listens_when_port_and_secret_are_given() -> Result<()> {
         let mut all = vec!["--jsonrpcport", &text, "--jsonrpcsecretfile", secret];
         all.extend(options);
         let _server = kind.start(&all)?;
-        let mut stream = TcpStream::connect((ip, port))?;
+        // UDP is answered before remote control listens.
+        let mut connected = None;
+        eventually("listening for JSON-RPC", || {
+            connected = TcpStream::connect((ip, port)).ok();
+            Ok(connected.is_some())
+        })?;
+        let mut stream = connected.context("a connection")?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let mut reader = BufReader::new(stream.try_clone()?);
         let mut line = String::new();
@@ -655,6 +679,7 @@ fn what_makes_no_sense_without_a_window_is_accepted() -> Result<()> {
     // Gone since 4.0; ours says so and goes on.
     kind_says(Kind::Ours, &["-m", "status.html"], "htmlstatus")?;
     kind_says(Kind::Ours, &["-i", "some.ini"], "inifile")?;
+    kind_says(Kind::Ours, &["-T"], "multithreading")?;
     kind_says(Kind::Ours, &["--startminimized"], "startminimized")
 }
 

@@ -58,12 +58,13 @@ fn the_tap_keeps_the_realtime_rule() {
         assert_eq!(tap.poll_report(), None);
         // Nobody takes anything any more: first there is no room for sound, and then for notes.
         let mut number = 1000;
-        while tap.is_enabled() && number < 100_000 {
+        while number < 50_000 {
             tick(&mut tap, number);
             number += 1;
         }
+        assert!(tap.is_enabled(), "the scribe may come back");
         let reports: Vec<RecorderReport> = std::iter::from_fn(|| tap.poll_report()).collect();
-        let [RecorderReport::Stopped { .. }, RecorderReport::LostFrames(lost)] = reports[..] else {
+        let [RecorderReport::LostFrames(lost)] = reports[..] else {
             panic!("{reports:?}");
         };
         assert!(lost > 10_000, "{lost}");

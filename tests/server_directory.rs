@@ -10,8 +10,8 @@ use jamulet::protocol::{
     ConnlessMessage, Datagram, RegistrationResult, ServerEntry, ServerRegistration, classify,
 };
 use jamulet::server::{
-    Command, Config, DirectoryChoice, Event, Handle, Options, OwnDirectory, RegistrationStatus, Server,
-    ServerProfile, Status,
+    Command, CommandError, Config, DirectoryChoice, Event, Handle, Options, OwnDirectory, RegistrationStatus,
+    Server, ServerProfile, Status,
 };
 
 /// Fails a broken server's test instead of hanging; no working one comes near it.
@@ -186,4 +186,49 @@ fn a_directory_remembers_its_servers_across_a_restart() {
     assert_eq!(entries[1].registration.internal_port, server.local_addr().port());
     let text = std::fs::read_to_string(&file).unwrap();
     assert!(text.starts_with(&format!("{};", server.local_addr())), "{text}");
+}
+
+#[test]
+fn whether_a_server_is_a_directory_does_not_change_while_it_runs() {
+    let directory = peer();
+    let listed = Config {
+        profile: profile("Jam"),
+        directory: at(directory.local_addr().unwrap()),
+        ..Config::default()
+    };
+    let server = start_with(listed.clone(), None);
+    let (from, _) = hear(&directory);
+    tell(&directory, from, &ConnlessMessage::RegistrationResult(RegistrationResult::Registered));
+    wait_for_registration(&server, LISTED);
+    let own_directory = Some(OwnDirectory::default());
+    let being_one = Config { directory: DirectoryChoice::None, own_directory, ..listed.clone() };
+    let reload = |before: &Config, after: &Config| Command::Reload {
+        before: before.live().into(),
+        after: after.live().into(),
+    };
+    server.handle().execute(reload(&listed, &being_one)).unwrap();
+    let status = server.handle().status().unwrap();
+    assert_eq!((status.directory.registration, status.listed_servers), (LISTED, None));
+
+    let directory = start_directory(None);
+    directory.handle().execute(reload(&being_one, &listed)).unwrap();
+    assert_eq!(directory.handle().status().unwrap().listed_servers, Some(0));
+    for choice in [DirectoryChoice::None, listed.directory] {
+        assert_eq!(directory.handle().execute(Command::SetDirectory(choice)), Err(CommandError::IsDirectory));
+    }
+}
+
+#[test]
+fn a_list_that_cannot_be_written_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gone").join("directory.txt");
+    let directory = start_directory(Some(file.clone()));
+    let _server = start("Jam", at(directory.local_addr()));
+    let told = loop {
+        let event = directory.events().recv_timeout(PATIENCE).unwrap();
+        if matches!(event, Event::ListNotSaved { .. }) {
+            break event.to_string();
+        }
+    };
+    assert!(told.contains(file.to_str().unwrap()), "{told}");
 }

@@ -449,3 +449,51 @@ fn questions_of_strangers_are_answered_the_same() {
         differences: &[Difference::Version, Difference::Queries],
     });
 }
+
+/// A client that sends one byte and then nothing: no acknowledgement, no sound.
+#[test]
+fn what_nobody_acknowledges_is_sent_again_as_often_and_given_up_as_soon() {
+    /// The stock server's timer is not as even as our clock.
+    const TOLERANCE: Duration = Duration::from_millis(150);
+    const LIFE: Duration = Duration::from_secs(30);
+    let capture = read("noack_resend_and_timeout_s391.pcap");
+    let messages = |datagrams: &[(Time, Vec<u8>)]| -> Vec<(Time, u8, Payload)> {
+        let frames = datagrams.iter().filter_map(|(at, bytes)| match classify(bytes) {
+            Datagram::Frame(frame) if !is_connless(frame.id) => {
+                Some((*at, frame.counter, (frame.id, frame.body.to_vec())))
+            }
+            _ => None,
+        });
+        frames.collect()
+    };
+    let from_server = capture.iter().filter(|datagram| datagram.from == SERVER_PORT);
+    let stock: Vec<_> = from_server.map(|datagram| (datagram.at, datagram.bytes.clone())).collect();
+    let [hello] = &capture.iter().filter(|datagram| datagram.to == SERVER_PORT).collect::<Vec<_>>()[..]
+    else {
+        panic!("the client has sent more than one datagram");
+    };
+
+    let mut core = Core::new(Time::ZERO, Config::default(), 1);
+    core.handle_datagram(hello.at, client(hello.from), &hello.bytes);
+    let (mut ours, mut now, mut left) = (Vec::new(), hello.at, None);
+    while now <= hello.at + 2 * LIFE {
+        core.drain_transmits(|_, datagram| ours.push((now, datagram.to_vec())));
+        left = left.or((core.is_empty()).then_some(now));
+        now += Duration::from_millis(1);
+        if core.poll_timeout().is_some_and(|due| due <= now) {
+            core.handle_timeout(now);
+        }
+    }
+
+    let (stock, ours) = (messages(&stock), messages(&ours));
+    assert!(stock.len() > 60 && stock.len().abs_diff(ours.len()) <= 1, "{} and {}", stock.len(), ours.len());
+    for ((at, counter, payload), (our_at, our_counter, our_payload)) in stock.iter().zip(&ours) {
+        assert_eq!((our_counter, our_payload), (counter, payload));
+        let apart = at.since(*our_at).max(our_at.since(*at));
+        assert!(apart < TOLERANCE, "{our_at:?} instead of {at:?}");
+    }
+    let (last, ..) = stock.last().expect("there are many");
+    assert!(last.since(hello.at) <= LIFE && last.since(hello.at) > LIFE - Duration::from_secs(1));
+    let left = left.expect("it has left").since(hello.at);
+    assert!(left.abs_diff(LIFE) <= Duration::from_millis(5), "{left:?}");
+}

@@ -15,16 +15,27 @@ pub const MAX_BANS: usize = 1000;
 /// A change to a running server, or a word to its clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Takes over what may change while the server runs.
-    Reload(Box<LiveConfig>),
+    /// Changes what differs between two configurations, so that what others have set since stays when the
+    /// file has not changed.
+    Reload {
+        /// What was loaded last.
+        before: Box<LiveConfig>,
+        /// What has been loaded now.
+        after: Box<LiveConfig>,
+    },
     /// Sets the name that directories and consoles are told.
     SetName(String),
     /// Sets or removes the welcome text for those who join from now on.
     SetWelcome(Option<String>),
     /// Registers with another directory, or with none.
     SetDirectory(DirectoryChoice),
-    /// The directory's name has been looked up: its addresses, IPv4 only, best first; empty when the look-up failed.
-    DirectoryResolved(Vec<SocketAddr>),
+    /// A directory's name has been looked up.
+    DirectoryResolved {
+        /// As it was asked for; the answer counts only while it is the directory's.
+        name: String,
+        /// IPv4 only, best first; empty when the look-up failed.
+        addresses: Vec<SocketAddr>,
+    },
     /// Says something to everyone, as it is: no name, nothing escaped.
     Broadcast(String),
     /// Says something to one client, as it is.
@@ -67,7 +78,7 @@ pub enum RecordCommand {
     Toggle,
     /// Begin a new session (SIGUSR1); starts if stopped.
     Restart,
-    /// Record into this folder from the next session on.
+    /// Record into this folder from the next session on; recording begins unless it has been stopped. Empty: nowhere.
     SetDirectory(PathBuf),
 }
 
@@ -80,12 +91,15 @@ pub enum CommandError {
     /// Empty or too long.
     #[error("A chat text has 1 to 1600 characters.")]
     BadText,
-    /// The server was started without a recording folder.
+    /// The server has no recording folder.
     #[error("This server cannot record: start it with --recording and a folder.")]
     NoRecorder,
     /// The folder cannot be used.
     #[error("{0}")]
     BadRecordingDirectory(String),
+    /// It cannot be listed in another one.
+    #[error("This server is a directory itself, which changes only when it is started again.")]
+    IsDirectory,
     /// [`MAX_BANS`] are.
     #[error("Too many addresses are banned already.")]
     TooManyBans,

@@ -134,16 +134,26 @@ impl Config {
         }
     }
 
-    /// Takes over what may change while a server runs.
-    pub(super) fn apply(&mut self, live: LiveConfig) {
-        self.welcome = live.welcome.and_then(clamped_welcome);
-        self.licence = live.licence;
-        self.disconnect_on_quit = live.disconnect_on_quit;
-        self.profile = live.profile.clamped();
-        self.directory = live.directory;
-        if self.own_directory.is_some() && live.own_directory.is_some() {
-            self.own_directory = live.own_directory;
+    /// Takes over what differs between `before` and `after`. Whether the server is a directory stays.
+    pub(super) fn apply(&mut self, before: &LiveConfig, after: LiveConfig) {
+        take_over(&mut self.welcome, &before.welcome, after.welcome);
+        take_over(&mut self.licence, &before.licence, after.licence);
+        take_over(&mut self.disconnect_on_quit, &before.disconnect_on_quit, after.disconnect_on_quit);
+        take_over(&mut self.profile.name, &before.profile.name, after.profile.name);
+        take_over(&mut self.profile.city, &before.profile.city, after.profile.city);
+        take_over(&mut self.profile.country, &before.profile.country, after.profile.country);
+        if self.own_directory.is_some() == after.own_directory.is_some() {
+            take_over(&mut self.directory, &before.directory, after.directory);
+            take_over(&mut self.own_directory, &before.own_directory, after.own_directory);
         }
+        *self = std::mem::take(self).clamped();
+    }
+}
+
+impl OwnDirectory {
+    /// Whether an admin who gives `address` as the directory's means this server: its own machine without port.
+    pub fn is_meant_by(address: &str) -> bool {
+        address.eq_ignore_ascii_case("localhost") || address == "127.0.0.1"
     }
 }
 
@@ -156,8 +166,68 @@ impl ServerProfile {
     }
 }
 
+fn take_over<T: PartialEq>(value: &mut T, before: &T, after: T) {
+    if *before != after {
+        *value = after;
+    }
+}
+
 /// Cut to its limit; an empty welcome is none.
 pub(super) fn clamped_welcome(text: String) -> Option<String> {
     let text = cut_to_utf16(&text, MAX_CHAT_UNITS).to_owned();
     (!text.trim().is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed_in(address: &str) -> Config {
+        Config { directory: DirectoryChoice::Address(address.into()), ..Config::default() }
+    }
+
+    fn a_directory() -> Config {
+        Config { own_directory: Some(OwnDirectory::default()), ..Config::default() }
+    }
+
+    #[test]
+    fn what_has_not_changed_in_the_file_stays_as_others_have_set_it() {
+        let file = Config { welcome: Some("file".into()), ..listed_in("one.example.org") };
+        let mut running = Config { welcome: Some("rpc".into()), ..listed_in("two.example.org") };
+        running.profile.name = "rpc".into();
+        let expected = running.clone();
+        running.apply(&file.live(), file.live());
+        assert_eq!(running, expected);
+
+        let mut changed = file.live();
+        changed.welcome = None;
+        changed.profile.city = "Ulm".into();
+        changed.licence = true;
+        running.apply(&file.live(), changed);
+        let profile = ServerProfile { city: "Ulm".into(), ..expected.profile.clone() };
+        assert_eq!(running, Config { welcome: None, licence: true, profile, ..expected });
+    }
+
+    #[test]
+    fn what_is_taken_over_is_within_its_limits() {
+        let mut running = Config::default();
+        let mut changed = running.live();
+        changed.welcome = Some(" ".into());
+        changed.profile.name = "x".repeat(2 * MAX_SERVER_NAME_UNITS);
+        running.apply(&Config::default().live(), changed);
+        assert_eq!((running.welcome, running.profile.name.len()), (None, MAX_SERVER_NAME_UNITS));
+    }
+
+    #[test]
+    fn a_listed_server_does_not_become_a_directory_nor_the_other_way_round() {
+        let listed = listed_in("one.example.org");
+        let mut running = listed.clone();
+        running.apply(&listed.live(), a_directory().live());
+        assert_eq!(running, listed, "it stays listed");
+        running.apply(&a_directory().live(), listed_in("two.example.org").live());
+        assert_eq!(running, listed_in("two.example.org"));
+        let mut running = a_directory();
+        running.apply(&a_directory().live(), listed.live());
+        assert_eq!(running, a_directory());
+    }
 }

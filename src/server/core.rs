@@ -50,7 +50,7 @@ pub struct Core {
     mixer: Mixer,
     outbox: Outbox,
     doorman: Doorman,
-    recording: Option<Recording>,
+    recording: Recording,
     /// `None` until [`Self::go_public`].
     directories: Option<Directories>,
     /// What the driver has to do for them: at most one look-up for each question of theirs.
@@ -81,7 +81,7 @@ impl Core {
             mixer: Mixer::new(config.max_clients, config.frame.samples(), config.delay_pan),
             outbox: Outbox::new(),
             doorman: Doorman::default(),
-            recording: None,
+            recording: Recording::default(),
             directories: None,
             directory_tasks: VecDeque::new(),
             events: VecDeque::new(),
@@ -146,7 +146,7 @@ impl Core {
     pub fn tick(&mut self) {
         let _flush = FlushDenormals::new();
         let tick = self.counters.ticks;
-        let mut tap = self.recording.as_mut().map(Recording::tap);
+        let mut tap = self.recording.tap();
         for channel in self.roster.iter_mut() {
             let id = channel.id();
             let sound = channel.pull(self.mixer.source(id.index()));
@@ -295,9 +295,9 @@ impl Core {
         let greeting = GreetingWords { recorder: self.recorder_state(), ..GreetingWords::of(&self.config) };
         self.roster.insert(Channel::new(now, id, from, &greeting, self.config.frame, first_counter));
         self.levels_due.get_or_insert(now + LEVEL_INTERVAL);
-        if let Some(recording) = &mut self.recording {
-            recording.tap().join(self.counters.ticks, id, from, "");
-            recording.look_by(now);
+        if let Some(tap) = self.recording.tap() {
+            tap.join(self.counters.ticks, id, from, "");
+            self.recording.look_by(now);
         }
         self.report(Event::Connected { channel: id, address: from, clients: self.clients() });
         self.collect_messages(now);
@@ -307,8 +307,8 @@ impl Core {
         let Some(channel) = self.roster.remove(id) else { return };
         self.counters.frames.add(channel.counters());
         self.mixer.vacate(id.index());
-        if let Some(recording) = &mut self.recording {
-            recording.tap().leave(self.counters.ticks, id);
+        if let Some(tap) = self.recording.tap() {
+            tap.leave(self.counters.ticks, id);
         }
         let name = channel.info().map(|info| info.name.clone());
         let was_listed = name.is_some();

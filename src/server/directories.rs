@@ -51,7 +51,7 @@ pub struct OwnAddress {
 pub(super) enum DirectoryEvent {
     /// Report this.
     Status(DirectoryStatus),
-    /// Look this name up, and answer with [`Directories::resolved`]: exactly once, in the order of asking.
+    /// Look this name up, and answer with [`Directories::resolved`]; without an answer it is asked for again.
     LookUp(String),
     /// The list of our own directory is another one: this is its file.
     ListChanged(String),
@@ -64,8 +64,6 @@ pub(super) struct Directories {
     choice: DirectoryChoice,
     registration: Option<Registration>,
     list: Option<ServerList>,
-    /// Look-ups not yet answered, oldest first: whether the directory is still the one they are about.
-    look_ups: VecDeque<bool>,
     /// When to tell that the list has changed.
     list_change_due: Option<Time>,
     told: DirectoryStatus,
@@ -85,7 +83,6 @@ impl Directories {
             choice: DirectoryChoice::None,
             registration: None,
             list,
-            look_ups: VecDeque::new(),
             list_change_due: None,
             told: DirectoryStatus::default(),
             transmits: VecDeque::new(),
@@ -128,10 +125,10 @@ impl Directories {
         }
     }
 
-    /// Takes the addresses of the name of the oldest unanswered [`DirectoryEvent::LookUp`], best first; none
-    /// when it was not found. Only IPv4 counts.
-    pub(super) fn resolved(&mut self, now: Time, addresses: &[SocketAddr]) {
-        if self.look_ups.pop_front() == Some(true)
+    /// Takes the addresses of `name` from a [`DirectoryEvent::LookUp`], best first; none when it was not found.
+    /// Only IPv4 counts, and only of the present directory.
+    pub(super) fn resolved(&mut self, now: Time, name: &str, addresses: &[SocketAddr]) {
+        if matches!(&self.choice, DirectoryChoice::Address(current) if current == name)
             && let Some(registration) = &mut self.registration
         {
             registration.handle_addresses(now, addresses);
@@ -274,7 +271,6 @@ impl Directories {
             registration.stop();
             self.post_all(&mut registration);
         }
-        self.look_ups.iter_mut().for_each(|is_current| *is_current = false);
     }
 
     fn list_changed(&mut self, now: Time) {
@@ -288,7 +284,6 @@ impl Directories {
             if registration.poll_look_up()
                 && let DirectoryChoice::Address(name) = &self.choice
             {
-                self.look_ups.push_back(true);
                 self.report(DirectoryEvent::LookUp(name.clone()));
             }
             self.registration = Some(registration);
@@ -437,7 +432,11 @@ mod tests {
         assert_eq!(events(&mut directories), [look_up("dir.example.org"), not_yet]);
         assert_eq!(sent(&mut directories), []);
 
-        directories.resolved(START, &[address("[2001:db8::1]:22124"), address("198.51.100.1:22124")]);
+        directories.resolved(
+            START,
+            "dir.example.org",
+            &[address("[2001:db8::1]:22124"), address("198.51.100.1:22124")],
+        );
         let directory = address("198.51.100.1:22124");
         assert_eq!(sent(&mut directories), [(directory, announced("Jam", "192.168.1.2"))]);
         assert_eq!(events(&mut directories), [status("dir.example.org", RegistrationStatus::Requested)]);
@@ -459,7 +458,7 @@ mod tests {
         {
             let config = Config { public_ip, ..listed_in("dir.example.org") };
             let mut directories = Directories::new(START, &config, OwnAddress { ip, ..OWN });
-            directories.resolved(START, &[address("198.51.100.1:22124")]);
+            directories.resolved(START, "dir.example.org", &[address("198.51.100.1:22124")]);
             assert_eq!(sent(&mut directories)[0].1, announced("Jam", expected));
         }
     }
@@ -475,7 +474,7 @@ mod tests {
     #[test]
     fn another_directory_takes_the_place_of_the_first_and_late_addresses_of_it_do_not_count() {
         let mut directories = Directories::new(START, &listed_in("one.example.org"), OWN);
-        directories.resolved(START, &[address("198.51.100.1:1")]);
+        directories.resolved(START, "one.example.org", &[address("198.51.100.1:1")]);
         registered(&mut directories, "198.51.100.1:1");
         sent(&mut directories);
         events(&mut directories);
@@ -486,9 +485,9 @@ mod tests {
         assert_eq!(events(&mut directories), [look_up("two.example.org"), not_yet]);
         directories.apply(START, &listed_in("three.example.org"));
         events(&mut directories);
-        directories.resolved(START, &[address("198.51.100.2:2")]);
+        directories.resolved(START, "two.example.org", &[address("198.51.100.2:2")]);
         assert_eq!(sent(&mut directories), [], "that was the second one's address");
-        directories.resolved(START, &[address("198.51.100.3:3")]);
+        directories.resolved(START, "three.example.org", &[address("198.51.100.3:3")]);
         let (to, message) = sent(&mut directories).remove(0);
         assert_eq!((to, message), (address("198.51.100.3:3"), announced("Jam", "192.168.1.2")));
 
@@ -501,7 +500,7 @@ mod tests {
     #[test]
     fn a_new_name_is_told_to_the_directory_at_once() {
         let mut directories = Directories::new(START, &listed_in("dir.example.org"), OWN);
-        directories.resolved(START, &[address("198.51.100.1:1")]);
+        directories.resolved(START, "dir.example.org", &[address("198.51.100.1:1")]);
         registered(&mut directories, "198.51.100.1:1");
         sent(&mut directories);
         directories.apply(START, &listed_in("dir.example.org"));
@@ -517,7 +516,7 @@ mod tests {
     #[test]
     fn an_answer_that_makes_no_sense_is_told() {
         let mut directories = Directories::new(START, &listed_in("dir.example.org"), OWN);
-        directories.resolved(START, &[address("198.51.100.1:1")]);
+        directories.resolved(START, "dir.example.org", &[address("198.51.100.1:1")]);
         directories.handle_malformed(address("198.51.100.2:1"), 1016);
         directories.handle_malformed(address("198.51.100.1:1"), 1006);
         assert_eq!(directories.status().registration, RegistrationStatus::Requested);

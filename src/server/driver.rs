@@ -25,7 +25,7 @@ use super::event::Event;
 use super::handle::{Handle, Request};
 use super::lookup::LookUps;
 use super::reachable::own_address;
-use super::recorder::{DirectoryError, Recorder, RecorderOptions, check_recording_directory, recorder};
+use super::recorder::{Recorder, RecorderOptions, Studio};
 use super::status::{Counters, LATENESS_BOUNDS_MICROS};
 use super::wall_time::local_now;
 
@@ -44,6 +44,8 @@ const EVENT_SLOTS: usize = 1024;
 const MAX_CATCH_UP: Duration = Duration::from_millis(60);
 /// How often the time of day is looked up for chat lines.
 const WALL_TIME_INTERVAL: Duration = Duration::from_secs(1);
+/// Files that are not complete this long after the last tick are left as they are: a server stops within a second.
+const MAX_FINISH: Duration = Duration::from_millis(800);
 
 /// How to start a server.
 #[derive(Clone, Debug)]
@@ -58,7 +60,8 @@ pub struct Options {
     pub ipv6: bool,
     /// IP type of service / traffic class of what is sent.
     pub tos: u8,
-    /// What is recorded, and where; `None` for a server that cannot record.
+    /// What is recorded, and where. Without it, with an empty folder, or with one that cannot be used, the server
+    /// records nothing until an admin names a folder.
     pub recorder: Option<RecorderOptions>,
     /// Recording is on from the start.
     pub record_at_start: bool,
@@ -112,9 +115,6 @@ pub enum StartError {
         /// The address.
         address: String,
     },
-    /// The recordings' folder.
-    #[error(transparent)]
-    Recordings(#[from] DirectoryError),
     /// The directory's file.
     #[error(
         "The directory's list cannot be read from {path}: {error}. Choose another file, or remove this one."
@@ -160,7 +160,9 @@ pub struct Server {
     shared: Arc<Shared>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
-    recorder: Option<Recorder>,
+    recorders: Receiver<Recorder>,
+    /// Disconnected when the directory's file is written.
+    directory_written: Option<Receiver<()>>,
 }
 
 impl Server {
@@ -176,19 +178,20 @@ impl Server {
         let waker = waiter.waker();
         let shared = Arc::new(Shared::default());
         let (event_sender, events) = bounded(EVENT_SLOTS);
-        let (handle, requests) = Handle::new(waker.clone());
         let mut config = options.config;
         config.told.ipv6 = address.is_ipv6();
         let mut core = Core::new(clock_now(), config, options.seed);
-        let recorder = options.recorder.map(|recorder| start_recorder(&mut core, recorder)).transpose()?;
-        if recorder.is_some() && options.record_at_start {
-            // It has just been given a recorder.
-            let _ = core.execute(clock_now(), Command::Record(RecordCommand::Start));
-        }
+        let recorder = options.recorder.unwrap_or_else(|| RecorderOptions::new(PathBuf::new()));
+        let (studio, recorders) = Studio::new(recorder.clone(), core.frame(), core.slots());
+        start_recorder(&mut core, &studio, recorder.directory, options.record_at_start);
+        let (handle, requests) = Handle::new(waker.clone(), studio);
         let (directory_file, known) = match &options.directory_file {
-            Some(path) => open_directory_file(path).map(|(file, text)| (Some(file), text))?,
+            Some(path) => {
+                open_directory_file(path, event_sender.clone()).map(|(file, text)| (Some(file), text))?
+            }
             None => (None, String::new()),
         };
+        let directory_written = directory_file.as_ref().map(DirectoryFile::written);
         core.go_public(clock_now(), own_address(address), &known);
         let mut driver = Driver {
             core,
@@ -209,7 +212,16 @@ impl Server {
             // A fault must not look like silence: the channel closes and the program says so.
             let _ = catch_unwind(AssertUnwindSafe(|| driver.run()));
         })?;
-        Ok(Self { address, events, handle, shared, waker, thread: Some(thread), recorder })
+        Ok(Self {
+            address,
+            events,
+            handle,
+            shared,
+            waker,
+            thread: Some(thread),
+            recorders,
+            directory_written,
+        })
     }
 
     /// The address that the server is bound to, with the port in use.
@@ -252,8 +264,16 @@ impl Server {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-        // After the last tick, so that nothing is missing from the files.
-        drop(self.recorder.take());
+        // After the last tick, so that nothing is missing from the files. All at once, and then until one moment.
+        let deadline = clock_now() + MAX_FINISH;
+        let mut recorders: Vec<Recorder> = self.recorders.try_iter().collect();
+        recorders.iter_mut().for_each(Recorder::finish);
+        for recorder in recorders {
+            recorder.wait(deadline.since(clock_now()));
+        }
+        if let Some(written) = self.directory_written.take() {
+            let _ = written.recv_timeout(deadline.since(clock_now()));
+        }
     }
 }
 
@@ -263,17 +283,30 @@ impl Drop for Server {
     }
 }
 
-/// Gives `core` a recorder with a thread of its own.
-fn start_recorder(core: &mut Core, options: RecorderOptions) -> Result<Recorder, StartError> {
-    let directory = options.directory.clone();
-    check_recording_directory(&directory)?;
-    let (tap, scribe) = recorder(options, core.frame(), core.slots());
-    core.set_recorder(tap, directory);
-    Ok(Recorder::start(scribe)?)
+/// Gives `core` a recorder with a thread of its own if there is a folder for it. What is wrong with the folder is the
+/// recording's trouble, not the jam's.
+fn start_recorder(core: &mut Core, studio: &Studio, directory: PathBuf, is_on: bool) {
+    let now = clock_now();
+    // Without a recorder it is remembered for the day when there is one.
+    let _ =
+        core.execute(now, Command::Record(if is_on { RecordCommand::Start } else { RecordCommand::Stop }));
+    if directory.as_os_str().is_empty() {
+        return;
+    }
+    let opened = studio.check(&directory).map_err(|error| error.to_string()).and_then(|()| {
+        let failed = |error| format!("The recorder cannot be started: {error}.");
+        studio.open(directory.clone()).map_err(failed)
+    });
+    let made = opened.map(|(tap, recorder)| {
+        studio.keep(recorder);
+        (tap, directory)
+    });
+    core.take_recorder(now, made);
 }
 
-fn open_directory_file(path: &Path) -> Result<(DirectoryFile, String), StartError> {
-    DirectoryFile::open(path).map_err(|error| StartError::DirectoryFile { path: path.to_owned(), error })
+fn open_directory_file(path: &Path, events: Sender<Event>) -> Result<(DirectoryFile, String), StartError> {
+    DirectoryFile::open(path, events)
+        .map_err(|error| StartError::DirectoryFile { path: path.to_owned(), error })
 }
 
 fn bind(options: &Options) -> Result<Socket, StartError> {
@@ -370,6 +403,9 @@ impl Driver {
             match request {
                 Request::Command(_, answer) if answer.is_abandoned() => {}
                 Request::Command(command, answer) => answer.give(self.core.execute(now, command)),
+                Request::Recorder(made, answer) => {
+                    let _ = answer.try_send(self.core.take_recorder(now, *made));
+                }
                 Request::Status(answer) => {
                     let mut status = self.core.status(now);
                     self.punctuality.report(&mut status.counters);

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
+use super::plain::plain;
 use super::status::{DirectoryStatus, RecorderStatus};
 use crate::units::ChannelId;
 
@@ -43,8 +45,17 @@ pub enum Event {
     },
     /// The registration with a directory has changed.
     Directory(DirectoryStatus),
+    /// The list of our own directory could not be written; told once until it can be again.
+    ListNotSaved {
+        /// Its file.
+        path: PathBuf,
+        /// What the system says.
+        error: String,
+    },
     /// Recording has changed.
     Recorder(RecorderStatus),
+    /// Recording goes on, and something is missing from it: one sentence.
+    RecorderWarning(String),
     /// Someone is gone.
     Left {
         /// The slot that is free now.
@@ -86,7 +97,12 @@ impl fmt::Display for Event {
             Self::Chat { channel: Some(channel), .. } => write!(f, "Chat from channel {}", channel.0),
             Self::Chat { channel: None, .. } => write!(f, "Chat from the admin"),
             Self::Directory(status) => write!(f, "{status}"),
+            Self::ListNotSaved { path, error } => {
+                let path = path.display().to_string();
+                write!(f, "The directory's list cannot be written to {}: {error}.", plain(&path))
+            }
             Self::Recorder(status) => write!(f, "{status}"),
+            Self::RecorderWarning(sentence) => f.write_str(sentence),
             Self::Left { channel, address, name, reason } => {
                 let how = match reason {
                     LeaveReason::Left => "left",
@@ -106,8 +122,8 @@ struct Name<'a>(&'a str);
 
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown: String = self.0.chars().filter(|character| !character.is_control()).collect();
-        if shown.trim().is_empty() { f.write_str("(no name)") } else { f.write_str(shown.trim()) }
+        let shown = plain(self.0);
+        f.write_str(if shown.is_empty() { "(no name)" } else { &shown })
     }
 }
 
@@ -121,6 +137,8 @@ mod tests {
         let joined = |name: &str| Event::Joined { channel: ChannelId(3), address, name: name.into() };
         assert_eq!(joined("Zoë").to_string(), "Zoë joined from 192.0.2.7:22134 (channel 3)");
         assert_eq!(joined("a\n\u{1b}[2Jb").to_string(), "a[2Jb joined from 192.0.2.7:22134 (channel 3)");
+        let turned = joined("\u{202e}a\u{2028}b\u{200b}").to_string();
+        assert_eq!(turned, "ab joined from 192.0.2.7:22134 (channel 3)");
         let left = Event::Left { channel: ChannelId(3), address, name: None, reason: LeaveReason::TimedOut };
         assert_eq!(
             left.to_string(),

@@ -1,5 +1,6 @@
 //! How other threads talk to a running server.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender, bounded};
 
 use super::command::{Command, CommandError, RecordCommand};
-use super::recorder::check_recording_directory;
+use super::recorder::{Studio, Tap};
 use super::status::Status;
 use crate::net::Waker;
 
@@ -22,6 +23,9 @@ pub(super) enum Request {
     Command(Command, Answer),
     /// To tell everything.
     Status(Sender<Box<Status>>),
+    /// To record into a folder that has been looked at, or to tell why that is impossible. Answers whether the tap
+    /// is used.
+    Recorder(Box<Result<(Tap, PathBuf), String>>, Sender<bool>),
 }
 
 /// Where the answer to a command goes.
@@ -48,12 +52,13 @@ impl Answer {
 pub struct Handle {
     requests: Sender<Request>,
     waker: Waker,
+    studio: Studio,
 }
 
 impl Handle {
-    pub(super) fn new(waker: Waker) -> (Self, Receiver<Request>) {
+    pub(super) fn new(waker: Waker, studio: Studio) -> (Self, Receiver<Request>) {
         let (requests, receiver) = bounded(REQUEST_SLOTS);
-        (Self { requests, waker }, receiver)
+        (Self { requests, waker, studio }, receiver)
     }
 
     /// Has `command` carried out.
@@ -61,11 +66,50 @@ impl Handle {
     /// # Errors
     /// When it was refused, or the server has stopped.
     pub fn execute(&self, command: Command) -> Result<(), CommandError> {
-        // Here, because a slow disk must not hold up the tick.
-        if let Command::Record(RecordCommand::SetDirectory(directory)) = &command {
-            check_recording_directory(directory)
-                .map_err(|error| CommandError::BadRecordingDirectory(error.to_string()))?;
+        match command {
+            Command::Record(RecordCommand::SetDirectory(directory)) if !directory.as_os_str().is_empty() => {
+                self.record_into(directory)
+            }
+            command => self.carry_out(command),
         }
+    }
+
+    /// Looks at the folder here, because a slow disk must not hold up the tick, and makes a recorder if there is
+    /// none.
+    fn record_into(&self, directory: PathBuf) -> Result<(), CommandError> {
+        if let Err(error) = self.studio.check(&directory) {
+            return self.refuse_directory(error.to_string());
+        }
+        match self.carry_out(Command::Record(RecordCommand::SetDirectory(directory.clone()))) {
+            Err(CommandError::NoRecorder) => {}
+            outcome => return outcome,
+        }
+        match self.studio.open(directory.clone()) {
+            Ok((tap, recorder)) => {
+                let outcome = self.hand_over(Ok((tap, directory)));
+                // Who has not answered may still take it.
+                if outcome != Ok(false) {
+                    self.studio.keep(recorder);
+                }
+                outcome.map(|_| ())
+            }
+            Err(error) => self.refuse_directory(format!("The recorder cannot be started: {error}.")),
+        }
+    }
+
+    /// As in Jamulus, the folder before is not used any more.
+    fn refuse_directory(&self, reason: String) -> Result<(), CommandError> {
+        self.hand_over(Err(reason.clone()))?;
+        Err(CommandError::BadRecordingDirectory(reason))
+    }
+
+    fn hand_over(&self, made: Result<(Tap, PathBuf), String>) -> Result<bool, CommandError> {
+        let (sender, receiver) = bounded(1);
+        self.ask(Request::Recorder(Box::new(made), sender))?;
+        receiver.recv_timeout(PATIENCE).map_err(|_| CommandError::Gone)
+    }
+
+    fn carry_out(&self, command: Command) -> Result<(), CommandError> {
         let (sender, receiver) = bounded(1);
         let abandoned = Arc::new(AtomicBool::new(false));
         let answer = Answer { sender, abandoned: Arc::clone(&abandoned) };

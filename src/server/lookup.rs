@@ -18,8 +18,7 @@ pub(super) struct LookUps {
 }
 
 impl LookUps {
-    /// Starts the thread. It answers each name exactly once, in the order of asking, with
-    /// [`Command::DirectoryResolved`].
+    /// Starts the thread. It answers with [`Command::DirectoryResolved`].
     ///
     /// # Errors
     /// When the system has no thread left.
@@ -39,8 +38,8 @@ impl LookUps {
 fn run(asked: &Receiver<String>, handle: &Handle) {
     for name in asked {
         let addresses = catch_unwind(|| addresses_of(&name)).unwrap_or_default();
-        // A server that does not answer has stopped, or stands still for a moment and takes it later.
-        let _ = handle.execute(Command::DirectoryResolved(addresses));
+        // A server that does not answer has stopped, or stands still for so long that it asks again.
+        let _ = handle.execute(Command::DirectoryResolved { name, addresses });
     }
 }
 

@@ -11,15 +11,20 @@
 //! comes next: who leaves at tick 7 was last heard in tick 6.
 //!
 //! **A session** begins with the first recorded tick while recording is on, and ends when nobody is recorded any
-//! more or recording stops. A file is exactly as long as its client's stay: from its first tick with a stream to the
-//! tick at which it left.
+//! more or recording stops. A file is exactly as long as its client's stay: from its first tick with a stream *and*
+//! infos (only then the core has sound of it to record) to the tick at which it left.
+//!
+//! **Strangers** cannot fill the rings with anything but sound: the scribe hears of a client with its first recorded
+//! sound, of names now and then, and room is kept so that every leave and the stop can always be told.
 
 mod flac;
+mod folder;
 mod names;
 mod projects;
 mod scribe;
 mod session;
 mod sound_file;
+mod studio;
 mod tap;
 mod thread;
 mod wav;
@@ -33,9 +38,11 @@ use rtrb::RingBuffer;
 
 use crate::units::{ChannelId, FrameSize, Layout, WIRE_RATE_HZ};
 
+pub use folder::DirectoryError;
 pub use scribe::Scribe;
+pub(super) use studio::Studio;
 pub use tap::Tap;
-pub use thread::{DirectoryError, Recorder, check_recording_directory};
+pub use thread::Recorder;
 
 /// Recording stops when the disk has less room than this, in bytes, unless told otherwise.
 pub const DEFAULT_MIN_FREE_BYTES: u64 = 1 << 30;
@@ -43,7 +50,7 @@ pub const DEFAULT_MIN_FREE_BYTES: u64 = 1 << 30;
 const RING_SECONDS: usize = 1;
 /// Small servers' rings are as large as if they had this many slots.
 const MIN_RING_SLOTS: usize = 30;
-/// Joins, leaves and the like that wait for the scribe; more means that it has been stuck for long.
+/// Joins, leaves and the like that wait for the scribe. Far more than the slots of a server.
 const NOTE_SLOTS: usize = 4096;
 /// Reports that wait for the tap's owner.
 const REPORT_SLOTS: usize = 64;
@@ -114,6 +121,11 @@ pub enum RecorderReport {
         /// One sentence with the remedy, for the admin and for clients: it names no paths.
         reason: String,
     },
+    /// Something goes wrong, and recording goes on.
+    Warning {
+        /// One sentence that names no paths.
+        reason: String,
+    },
     /// So many ticks of single clients have been replaced by silence since the last such report.
     LostFrames(u64),
 }
@@ -151,14 +163,14 @@ enum What {
     Start { generation: u64 },
     /// Recording is off.
     Stop,
-    /// Somebody is there.
+    /// Somebody's first sound comes.
     Join { channel: ChannelId, address: SocketAddr, name: String },
     /// Somebody has told another name.
     Rename { channel: ChannelId, name: String },
     /// Somebody's sound begins, or goes on in another layout.
     Sound { channel: ChannelId, layout: Layout },
-    /// Somebody is gone.
-    Leave { channel: ChannelId },
+    /// Somebody is gone, and was called `last_name` at the end if that has not been told.
+    Leave { channel: ChannelId, last_name: Option<String> },
     /// Where the next session goes.
     Directory(PathBuf),
 }
@@ -175,6 +187,7 @@ struct Mark {
 enum Tell {
     Began(PathBuf),
     Ended(PathBuf),
+    Warning(String),
     /// The recording that was started as number `generation` could not go on.
     Failed {
         generation: u64,

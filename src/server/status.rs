@@ -256,6 +256,9 @@ impl fmt::Display for DirectoryStatus {
 
 impl fmt::Display for RecorderStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.error.is_empty() && !self.is_available {
+            return f.write_str(&self.error);
+        }
         if !self.error.is_empty() {
             return write!(f, "Recording has stopped: {}", self.error);
         }

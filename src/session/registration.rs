@@ -21,6 +21,8 @@ pub const REGISTRATION_INTERVAL: Duration = Duration::from_secs(15 * 60);
 const MAX_TRIES: u32 = 5;
 /// …and given this long for each.
 const TRY_INTERVAL: Duration = Duration::from_millis(500);
+/// Other addresses of a silent directory's name that are tried before the next renewal.
+const MAX_OTHERS: usize = 8;
 /// A server that has been up for this long is called permanent.
 const PERMANENT_AFTER: Duration = Duration::from_secs(48 * 3600);
 /// A failed look-up is repeated after this long, then after twice as long, and so on…
@@ -77,6 +79,8 @@ pub struct Registration {
     status: RegistrationStatus,
     /// While the directory is being asked and has not answered.
     asking: Option<Asking>,
+    /// Addresses that have not answered since the entry was last to be renewed, at most [`MAX_OTHERS`].
+    silent: Vec<SocketAddrV4>,
     renew_at: Option<Time>,
     keep_alive_at: Option<Time>,
     look_up: LookUp,
@@ -119,6 +123,7 @@ impl Registration {
             directory: None,
             status: RegistrationStatus::NotRegistered,
             asking: None,
+            silent: Vec::new(),
             renew_at: None,
             keep_alive_at: None,
             look_up: LookUp::Wanted(now),
@@ -183,6 +188,7 @@ impl Registration {
     pub fn handle_result(&mut self, from: SocketAddr, result: Option<RegistrationResult>) {
         if self.is_directory(from) {
             self.asking = None;
+            self.silent.clear();
             self.status = result.map_or(RegistrationStatus::UnknownResponse, RegistrationStatus::Answered);
         }
     }
@@ -206,9 +212,8 @@ impl Registration {
             _ => {}
         }
         if self.renew_at.is_some_and(|due| due <= now) {
-            if self.look_up == LookUp::Idle {
-                self.look_up = LookUp::Wanted(now);
-            }
+            self.silent.clear();
+            self.want_look_up(now);
             self.ask(now);
         }
         if let Some(asking) = self.asking.filter(|asking| asking.next <= now) {
@@ -244,8 +249,8 @@ impl Registration {
         self.look_up = LookUp::Idle;
     }
 
-    /// The address in use while it works, else the first other one, so that a directory that moves, or
-    /// has several addresses, is found.
+    /// The address in use while it works, else the first one not yet tried, so that a directory that moves,
+    /// or has several addresses, is found.
     fn choose(&self, addresses: &[SocketAddr]) -> Option<SocketAddrV4> {
         let usable = || {
             addresses.iter().filter_map(|address| match address {
@@ -254,10 +259,13 @@ impl Registration {
             })
         };
         let current = self.directory.filter(|current| usable().any(|address| address == *current));
-        match current {
-            Some(_) if self.status != RegistrationStatus::TimedOut => current,
-            _ => usable().find(|address| Some(*address) != self.directory).or(current),
-        }
+        let works = |address: &SocketAddrV4| !self.silent.contains(address);
+        current
+            .filter(works)
+            .or_else(|| usable().find(works))
+            // All have been tried: what the next renewal asks does not matter.
+            .or(current)
+            .or_else(|| usable().next())
     }
 
     fn ask(&mut self, now: Time) {
@@ -273,6 +281,7 @@ impl Registration {
         if asking.tries == MAX_TRIES {
             self.status = RegistrationStatus::TimedOut;
             self.asking = None;
+            self.try_another(now, directory);
             return;
         }
         let Announcement { server, os, version } = self.announcement.clone();
@@ -280,6 +289,20 @@ impl Registration {
         let message = ConnlessMessage::RegisterServerEx { registration, os, version };
         self.transmits.push_back((directory.into(), message));
         self.asking = Some(Asking { tries: asking.tries + 1, next: now + TRY_INTERVAL });
+    }
+
+    /// `silent` may be one of several addresses, or where the directory used to be.
+    fn try_another(&mut self, now: Time, silent: SocketAddrV4) {
+        if self.silent.len() < MAX_OTHERS && !self.silent.contains(&silent) {
+            self.silent.push(silent);
+            self.want_look_up(now);
+        }
+    }
+
+    fn want_look_up(&mut self, now: Time) {
+        if self.look_up == LookUp::Idle {
+            self.look_up = LookUp::Wanted(now);
+        }
     }
 
     fn unregister(&mut self) {
@@ -391,6 +414,35 @@ mod tests {
             self.now = end;
         }
 
+        /// As `pass`, with every look-up answered as soon as it is asked for, as the real owner does.
+        fn pass_looking_up(&mut self, addresses: &[SocketAddr], duration: Duration) {
+            let end = self.now + duration;
+            loop {
+                if self.registration.poll_look_up() {
+                    self.resolve(addresses);
+                }
+                let due = self.registration.poll_timeout().unwrap_or(end).min(end);
+                self.pass(due.since(self.now));
+                if due == end && !matches!(self.registration.look_up, LookUp::Wanted(_)) {
+                    return;
+                }
+            }
+        }
+
+        fn looked_up_at_once(addresses: &[SocketAddr], duration: Duration) -> Self {
+            let mut scene = Self::unresolved();
+            scene.pass_looking_up(addresses, duration);
+            scene
+        }
+
+        /// Who was asked to register us, and when, in ms since `start`.
+        fn asked(&self, start: Time) -> Vec<(u128, SocketAddr)> {
+            let is_one =
+                |message: &ConnlessMessage| matches!(message, ConnlessMessage::RegisterServerEx { .. });
+            let sent = self.sent.iter().filter(|(_, _, message)| is_one(message));
+            sent.map(|(at, to, _)| (at.since(start).as_millis(), *to)).collect()
+        }
+
         fn collect(&mut self) {
             while let Some((to, message)) = self.registration.poll_transmit() {
                 self.sent.push((self.now, to, message));
@@ -399,10 +451,7 @@ mod tests {
 
         /// When registrations left, in ms since `start`.
         fn registrations(&self, start: Time) -> Vec<u128> {
-            let is_one =
-                |message: &ConnlessMessage| matches!(message, ConnlessMessage::RegisterServerEx { .. });
-            let sent = self.sent.iter().filter(|(_, _, message)| is_one(message));
-            sent.map(|(at, _, _)| at.since(start).as_millis()).collect()
+            self.asked(start).into_iter().map(|(at, _)| at).collect()
         }
     }
 
@@ -597,15 +646,43 @@ mod tests {
 
     #[test]
     fn another_address_is_tried_when_one_is_silent() {
-        let mut scene = Scene::asking();
-        scene.pass(REGISTRATION_INTERVAL + 3 * SECOND);
-        assert_eq!(scene.registration.status(), RegistrationStatus::TimedOut);
-        assert!(scene.registration.poll_look_up());
-        scene.sent.clear();
         let other = address("198.51.100.9:22124");
-        scene.resolve(&[directory(), other]);
-        assert_eq!(scene.sent.last().map(|(_, to, _)| *to), Some(other));
+        let mut scene = Scene::looked_up_at_once(&[directory(), other], 3 * SECOND);
+        let start = scene.now - 3 * SECOND;
+        let asked = scene.asked(start);
+        assert_eq!(asked[..5], [0, 500, 1000, 1500, 2000].map(|at| (at, directory())));
+        assert_eq!(asked[5..], [(2500, other), (3000, other)]);
         assert_eq!(scene.registration.status(), RegistrationStatus::Requested);
+        scene.answer(other, RegistrationResult::Registered);
+        scene.sent.clear();
+        scene.pass_looking_up(&[directory(), other], REGISTRATION_INTERVAL);
+        assert!(scene.sent.iter().all(|(_, to, _)| *to == other), "the one that works is kept");
+    }
+
+    #[test]
+    fn every_silent_address_is_tried_once_a_renewal() {
+        let others = [directory(), address("198.51.100.8:1"), address("198.51.100.9:1")];
+        let mut scene = Scene::looked_up_at_once(&others, REGISTRATION_INTERVAL);
+        let start = scene.now - REGISTRATION_INTERVAL;
+        let asked: Vec<SocketAddr> = scene.asked(start).iter().map(|(_, to)| *to).collect();
+        assert_eq!(asked.chunks(5).map(|tries| tries[0]).collect::<Vec<_>>(), others);
+        assert_eq!(asked.len(), 15);
+        assert_eq!(scene.registration.status(), RegistrationStatus::TimedOut);
+        // The last one is asked again at its renewal, and then all others.
+        scene.sent.clear();
+        scene.pass_looking_up(&others, 15 * SECOND);
+        assert_eq!(scene.asked(start).len(), 15);
+    }
+
+    #[test]
+    fn a_name_with_ever_other_addresses_is_given_up_until_the_renewal() {
+        let mut scene = Scene::unresolved();
+        for number in 1..200 {
+            let next = address(&format!("198.51.100.{number}:22124"));
+            scene.pass_looking_up(&[next], 3 * SECOND);
+        }
+        let tried = scene.asked(Time::ZERO).len();
+        assert!(tried <= (MAX_OTHERS + 1) * MAX_TRIES as usize, "{tried}");
     }
 
     #[test]

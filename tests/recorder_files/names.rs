@@ -33,7 +33,8 @@ fn a_name_told_while_recording_is_in_the_projects_at_once() {
     deck.join(0, "", Layout::Mono);
     deck.run(38);
     deck.tap.rename(ChannelId(0), "Ann");
-    deck.run(19);
+    // One turn to tell the scribe, and one for it to write.
+    deck.run(38);
     let folder = jamulet_testkit::recording::sessions(deck.folder.path()).unwrap().remove(0);
     let session = jamulet_testkit::recording::Session::read(&folder).unwrap();
     assert_eq!(session.items[0].track, "Ann_-203_0_0_x_22000");

@@ -151,3 +151,35 @@ fn files_and_projects_are_whole_while_they_grow() {
         }
     }
 }
+
+/// What a server that is killed at the worst moment leaves: sound that came up to 0.4 s ago is not in the files yet, and
+/// the scribe was about to work after a pause of 50 ms.
+#[test]
+fn at_any_moment_no_more_than_450_ms_are_missing_from_the_files() {
+    // FLAC is written in blocks of 4096 samples.
+    for (format, block) in
+        [(RecordingFormat::Wav16, 0), (RecordingFormat::Wav24, 0), (RecordingFormat::Flac, 4096)]
+    {
+        let mut deck = Deck::new(format, FrameSize::Samples128, 10);
+        deck.tap.start(deck.next);
+        deck.join(0, "Ann", Layout::Mono);
+        deck.join(1, "Bob", Layout::Stereo);
+        // The session begins with the scribe's first turn; a FLAC file has no length before the first turn after its
+        // first block.
+        deck.run(if block == 0 { 19 } else { 375 });
+        let began = 1000;
+        let mut most = 0;
+        for _ in 0..375 * 3 {
+            deck.run(1);
+            let folder = jamulet_testkit::recording::sessions(deck.folder.path()).unwrap().remove(0);
+            let session = jamulet_testkit::recording::Session::read(&folder).unwrap();
+            assert_eq!(session.files.len(), 3);
+            let shortest = session.files.values().map(|file| file.samples()).min().unwrap();
+            let ended = (deck.next - began) as usize * 128;
+            most = most.max(ended - shortest);
+        }
+        println!("{format:?}: at most {} ms missing", most / 48);
+        assert!(most <= 450 * 48 + block, "{format:?}: {} ms missing", most / 48);
+        assert!(most >= 300 * 48, "files are not written all the time: {} ms", most / 48);
+    }
+}

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use jamulet_testkit::probe::PATIENCE;
 
@@ -37,6 +38,19 @@ impl Program {
         let port = ports.recv_timeout(PATIENCE).expect("the server tells its port");
         program.address.set_port(port.parse().unwrap());
         program
+    }
+
+    /// How long its recorder's thread has been ready to run without getting to, as the kernel counts it.
+    pub(crate) fn recorder_starved(&self) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let read = |task: &Path, what: &str| std::fs::read_to_string(task.join(what)).unwrap_or_default();
+        // The kernel keeps 15 characters of a name.
+        let task = tasks
+            .map(|task| task.unwrap().path())
+            .find(|task| read(task, "comm").starts_with("jamulet-recorde"))
+            .expect("a recorder's thread");
+        let numbers = read(&task, "schedstat");
+        Duration::from_nanos(numbers.split_whitespace().nth(1).expect("a run delay").parse().unwrap())
     }
 
     /// Ends it by `signal`, and waits until it is gone.

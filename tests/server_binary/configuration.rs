@@ -1,6 +1,8 @@
 //! The configuration file, `jamulet-server config`, and reading it again.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
 use jamulet::protocol::ConnlessMessage;
@@ -126,4 +128,47 @@ fn the_welcome_file_is_read_again() {
     fs::write(&path, "two").unwrap();
     server.signal(libc::SIGHUP);
     wait_for("the second welcome", || welcome(&server) == "two");
+}
+
+/// Calls `method` and waits for its answer.
+fn remote(server: &Running, secret: &str, method: &str, params: &serde_json::Value) {
+    let address = server.greeting.split("listens on TCP ").nth(1).unwrap().split(".\n").next().unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    let auth = serde_json::json!({ "id": 1, "method": "jamulus/apiAuth", "params": { "secret": secret } });
+    let call = serde_json::json!({ "id": 2, "method": method, "params": params });
+    stream.write_all(format!("{auth}\n{call}\n").as_bytes()).unwrap();
+    let mut answers = BufReader::new(stream).lines().map(|line| line.unwrap());
+    assert!(answers.next().unwrap().contains("\"ok\""));
+    assert!(answers.next().unwrap().contains("\"ok\""));
+}
+
+#[test]
+fn sighup_leaves_alone_what_was_set_by_remote_control_and_stands_unchanged_in_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "0123456789abcdef\n").unwrap();
+    let path = file(&folder, "welcomemessage = \"one\"\n");
+    let mut server = start(&path, &["--jsonrpcport", "0", "--jsonrpcsecretfile", secret.to_str().unwrap()]);
+    let set = serde_json::json!({ "welcomeMessage": "remote" });
+    remote(&server, "0123456789abcdef", "jamulusserver/setWelcomeMessage", &set);
+    assert_eq!(welcome(&server), "remote");
+    server.signal(libc::SIGHUP);
+    server.line_with("has been read again");
+    assert_eq!(welcome(&server), "remote");
+    file(&folder, "welcomemessage = \"two\"\n");
+    server.signal(libc::SIGHUP);
+    server.line_with("has been read again");
+    assert_eq!(welcome(&server), "two");
+}
+
+#[test]
+fn becoming_a_directory_waits_for_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(&folder, "");
+    let mut server = start(&path, &[]);
+    file(&folder, "directoryaddress = \"localhost\"\n");
+    server.signal(libc::SIGHUP);
+    let told = server.line_with("--directoryaddress");
+    assert!(told.contains("started again"), "{told}");
+    server.line_with("has been read again");
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use jamulet::protocol::ConnlessMessage;
 use jamulet_testkit::probe::{self, Probe};
 
-use crate::running::{Running, refusal, wait_for};
+use crate::running::{Running, wait_for};
 
 const RECORDING: u32 = 1 << 3;
 
@@ -83,5 +83,13 @@ fn a_disk_that_is_too_full_is_told() {
     let mut ann = Probe::join(server.address(), "Ann", probe::USUAL).unwrap();
     ann.wait_until("sound", |ann| ann.packets.len() > 50).unwrap();
     server.line_with("Recording has stopped");
-    assert!(refusal(&["-R", "/dev/null/x"]).contains("/dev/null/x"));
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_does_not_keep_the_jam_from_starting() {
+    let mut server = Running::start(&["-R", "/dev/null/x"]);
+    assert!(server.line_with("Recordings cannot be written to /dev/null/x").contains("Choose a folder"));
+    let mut ann = Probe::join(server.address(), "Ann", probe::USUAL).unwrap();
+    ann.wait_until("sound", |ann| ann.packets.len() > 50).unwrap();
+    assert!(!is_enabled(&server));
 }

@@ -1,5 +1,6 @@
 //! Stopping: by which signals, under which load, and what clients are told.
 
+use std::io::Write;
 use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use jamulet::protocol::ConnlessMessage;
 use jamulet_testkit::pace;
+use jamulet_testkit::probe::{self, Probe};
 
 use crate::running::{Running, ask, client, command, join, listens, parse, wait_for};
 
@@ -91,6 +93,37 @@ fn it_stops_soon_under_a_flood() {
     assert!(status.success() && took < Duration::from_secs(5), "{status} after {took:?}");
 }
 
+/// As above: the promise is one second.
+#[test]
+fn it_stops_soon_while_recording_and_watched() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "0123456789abcdef\n").unwrap();
+    let (path, secret) = (folder.path().to_str().unwrap(), secret.to_str().unwrap());
+    let mut server = Running::start(&["-R", path, "--jsonrpcport", "0", "--jsonrpcsecretfile", secret]);
+    let address = server.greeting.split("listens on TCP ").nth(1).unwrap().split(".\n").next().unwrap();
+    let watchers: Vec<_> = (0..8).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    let calls = "{\"id\":1,\"method\":\"jamulus/apiAuth\",\"params\":{\"secret\":\"0123456789abcdef\"}}\n\
+                 {\"id\":2,\"method\":\"jamulet/stats\",\"params\":{}}\n";
+    for mut watcher in &watchers {
+        // More than may be asked at once, so that answers are pending at the end.
+        watcher.write_all(calls.repeat(200).as_bytes()).unwrap();
+    }
+    let mut ann = Probe::join_playing(server.address(), "Ann", probe::USUAL, |_| 0.1).unwrap();
+    ann.wait_until("a session's folder", |_| {
+        let mut entries = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        entries.any(|path| path.is_dir() && std::fs::read_dir(path).unwrap().next().is_some())
+    })
+    .unwrap();
+    let start = pace::now();
+    server.signal(libc::SIGTERM);
+    let (status, rest) = server.end();
+    let took = start.elapsed();
+    println!("stopped {took:?} after the signal, while recording and watched");
+    assert!(status.success() && rest.ends_with("Stopped.\n"), "{status} {rest}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
 #[test]
 fn recording_signals_without_a_folder_are_answered_in_the_log() {
     let mut server = Running::start(&[]);
@@ -103,7 +136,6 @@ fn recording_signals_without_a_folder_are_answered_in_the_log() {
 
 /// A pipe that holds as much as it can, so that whoever writes into it sleeps.
 fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
-    use std::io::Write;
     use std::os::fd::AsRawFd;
     let (reader, writer) = std::io::pipe().unwrap();
     let set_flags = |flags: libc::c_int| {

@@ -137,6 +137,22 @@ fn a_frame_of_another_length_passes_whole_between_clients() {
     }
 }
 
+/// What `--fastupdate` is for: a client with short frames need not wait for a second one.
+#[test]
+fn short_frames_come_in_pairs_from_long_ticks_and_singly_from_short_ones() {
+    for (config, expected) in [(Config::default(), 2), (fast(), 1)] {
+        let mut world = World::new(config);
+        let ann = world.join("Ann", layout(FrameSize::Samples64, Layout::Mono, Quality::Normal));
+        for _ in 0..1000 {
+            let (ticked, heard) = (world.ticked_samples(), world.peers[ann].packets.len());
+            while world.ticked_samples() == ticked {
+                world.run(Duration::from_micros(50));
+            }
+            assert_eq!(world.peers[ann].packets.len() - heard, expected);
+        }
+    }
+}
+
 #[test]
 fn gain_and_pan_are_the_listeners_own() {
     let mut world = World::new(Config::default());

@@ -89,7 +89,7 @@ pub(crate) struct Arguments {
     #[arg(short = 'F', long, help_heading = SESSION)]
     pub(crate) fastupdate: bool,
 
-    /// Share the work among the processor's cores
+    /// Has no effect yet: accepted, and told to clients
     #[arg(short = 'T', long, help_heading = SESSION)]
     pub(crate) multithreading: bool,
 

@@ -18,10 +18,11 @@ pub(crate) struct DoorPlan {
 
 /// Open doors.
 pub(crate) struct Doors {
-    rpc: Option<RpcServer>,
-    metrics: Option<MetricsServer>,
+    /// The first to be closed: it leaves a file behind if there is no time for that.
     #[cfg(unix)]
     console: Option<LocalConsole>,
+    rpc: Option<RpcServer>,
+    metrics: Option<MetricsServer>,
 }
 
 impl DoorPlan {
@@ -46,6 +47,10 @@ impl Doors {
     /// # Errors
     /// When an address cannot be used. A local socket that cannot be made is only told: containers have no
     /// place for one.
+    #[cfg_attr(
+        not(unix),
+        expect(unused_variables, reason = "there is no local socket to name or to tell of")
+    )]
     pub(crate) fn open(plan: DoorPlan, port: u16, handle: &Handle, log: &Log) -> anyhow::Result<Self> {
         Ok(Self {
             rpc: plan.rpc.map(|options| RpcServer::start(options, handle.clone())).transpose()?,

@@ -75,7 +75,7 @@ pub(crate) fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {
             bind_ip6,
             ipv6: !arguments.noipv6,
             tos: arguments.qos,
-            recorder: recorder(arguments),
+            recorder: Some(recorder(arguments)),
             record_at_start: !arguments.norecord,
             directory_file: path(&arguments.directoryfile),
             config,
@@ -143,8 +143,7 @@ fn directory(
 ) -> anyhow::Result<(DirectoryChoice, Option<OwnDirectory>)> {
     let address = arguments.directoryaddress.as_deref().unwrap_or_default().trim();
     let filter = arguments.listfilter.as_deref().unwrap_or_default();
-    let is_own = address.eq_ignore_ascii_case("localhost") || address == "127.0.0.1";
-    if is_own {
+    if OwnDirectory::is_meant_by(address) {
         return Ok((DirectoryChoice::None, Some(own_directory(filter)?)));
     }
     if !filter.is_empty() {
@@ -198,14 +197,15 @@ fn is_version(text: &str) -> bool {
         && text.matches('.').count() <= 2
 }
 
-fn recorder(arguments: &Arguments) -> Option<RecorderOptions> {
+/// Without a folder nothing is recorded until remote control names one.
+fn recorder(arguments: &Arguments) -> RecorderOptions {
     let format = match arguments.recordingformat {
         TrackFormat::Wav16 => RecordingFormat::Wav16,
         TrackFormat::Wav24 => RecordingFormat::Wav24,
         TrackFormat::Flac => RecordingFormat::Flac,
     };
-    let directory = path(&arguments.recording)?;
-    Some(RecorderOptions { directory, format, min_free_bytes: arguments.minfreespace.0 })
+    let directory = path(&arguments.recording).unwrap_or_default();
+    RecorderOptions { directory, format, min_free_bytes: arguments.minfreespace.0 }
 }
 
 fn rpc(arguments: &Arguments, notes: &mut Vec<String>) -> anyhow::Result<Option<RpcPlan>> {
@@ -241,6 +241,7 @@ fn notes(arguments: &Arguments) -> Vec<String> {
             "--htmlstatus has no effect: see --metrics, and `jamulet-server status`.",
         ),
         (compatibility.startminimized, "--startminimized has no effect: there is no window."),
+        (arguments.multithreading, "--multithreading has no effect yet: one core does all the work."),
         (compatibility.enableipv6, "--enableipv6 has no effect: IPv6 is on unless --noipv6 is given."),
         (
             arguments.norecord && path(&arguments.recording).is_none(),

@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::{Context, bail};
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -22,8 +22,6 @@ use crate::effective::LogPlan;
 
 /// Records that may wait to be written; later ones are counted and dropped until there is room.
 const QUEUE_SLOTS: usize = 1024;
-/// How long the end of the program waits for the last records to be written.
-const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// How records are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,11 +100,11 @@ impl Log {
         self.write(Record::told(Level::Warning, event, sentence));
     }
 
-    /// Waits until everything is written, but not for long: a reader may have fallen asleep.
-    pub(crate) fn finish(&self) {
+    /// Waits until everything is written, but not beyond `deadline`: a reader may have fallen asleep.
+    pub(crate) fn finish(&self, deadline: Instant) {
         let (sender, receiver) = bounded(1);
-        if self.jobs.send_timeout(Job::Finish(sender), LAST_WORDS).is_ok() {
-            let _ = receiver.recv_timeout(LAST_WORDS);
+        if self.jobs.send_deadline(Job::Finish(sender), deadline).is_ok() {
+            let _ = receiver.recv_deadline(deadline);
         }
     }
 }
@@ -227,18 +225,23 @@ mod tests {
         LogPlan { file: Some(file.to_owned()), format: LogFormat::Logfmt, mask_addresses: false }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a real thread writes a real file")]
+    fn soon() -> Instant {
+        Instant::now() + std::time::Duration::from_secs(30)
+    }
+
     #[test]
     fn a_moved_file_is_opened_anew() {
         let folder = tempfile::tempdir().unwrap();
         let (path, moved) = (folder.path().join("a.log"), folder.path().join("b.log"));
         let log = Log::start(&plan(&path)).unwrap();
         log.warn("first", "1");
-        log.finish();
+        log.finish(soon());
         std::fs::rename(&path, &moved).unwrap();
         log.warn("second", "2");
         log.reopen(&plan(&path)).unwrap();
         log.warn("third", "3");
-        log.finish();
+        log.finish(soon());
         let read = |path: &Path| std::fs::read_to_string(path).unwrap();
         assert!(read(&moved).contains("event=first") && read(&moved).contains("event=second"));
         assert_eq!(read(&path).lines().count(), 1, "{}", read(&path));

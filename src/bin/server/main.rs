@@ -18,11 +18,12 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use clap::ArgMatches;
-use crossbeam::channel::select;
-use jamulet::server::{Command, RecordCommand, Server, reachable_addresses};
+use crossbeam::channel::{RecvTimeoutError, Sender, bounded, select};
+use jamulet::server::{Command, Config, LiveConfig, RecordCommand, Server, reachable_addresses};
 
 use self::doors::{DoorPlan, Doors};
 use self::effective::Plan;
@@ -30,6 +31,10 @@ use self::log::{Level, Log, Record};
 use self::signals::Signal;
 use self::systemd::ServiceManager;
 
+/// The program ends this long after it was told to, at the latest.
+const STOP_PATIENCE: Duration = Duration::from_millis(900);
+/// The end of it, for the log's last lines.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// Options that SIGHUP changes in a running server; the others need a restart.
 const LIVE: [&str; 9] = [
     "welcomemessage",
@@ -65,6 +70,13 @@ fn in_one_line(error: &anyhow::Error) -> String {
     if text.ends_with(['.', '?']) { text } else { text + "." }
 }
 
+/// What has been read so far, to tell what has changed.
+struct Loaded {
+    at_start: ArgMatches,
+    was_directory: bool,
+    last: LiveConfig,
+}
+
 /// All options: those typed, and those of the file that they name.
 struct Configuration {
     matches: ArgMatches,
@@ -97,6 +109,7 @@ fn run(words: &[OsString]) -> anyhow::Result<()> {
         signals::wait_for_signals().context("The system does not let this program react to Ctrl-C")?;
     let log = Log::start(&plan.log)?;
     let max_clients = plan.options.config.max_clients;
+    let mut loaded = Loaded::new(matches, &plan.options.config);
     let door_plan = DoorPlan::new(plan.rpc.as_ref(), plan.metrics)?;
     let server = Server::start(plan.options)?;
     for note in plan.notes {
@@ -113,12 +126,12 @@ fn run(words: &[OsString]) -> anyhow::Result<()> {
                     log.event(&event);
                 }
                 Err(_) => {
-                    log.finish();
+                    log.finish(deadline());
                     bail!("The server stopped because of a fault in it. Please start it again, and report this.")
                 }
             },
             recv(signals.other) -> signal => match signal {
-                Ok(Signal::Reload) => service_manager.reloading(|| reload(words, &matches, &server, &log)),
+                Ok(Signal::Reload) => service_manager.reloading(|| reload(words, &mut loaded, &server, &log)),
                 Ok(Signal::NewRecording) => execute(&server, &log, Command::Record(RecordCommand::Restart)),
                 Ok(Signal::ToggleRecording) => execute(&server, &log, Command::Record(RecordCommand::Toggle)),
                 Err(_) => break,
@@ -127,15 +140,56 @@ fn run(words: &[OsString]) -> anyhow::Result<()> {
         }
     }
     service_manager.stopping();
-    server.stop();
-    drop(doors);
+    end(server, doors, &log)
+}
+
+/// Ends everything at the same time, and waits for no more than [`STOP_PATIENCE`] in all: a disk or a reader
+/// that sleeps does not keep the program.
+fn end(server: Server, doors: Doors, log: &Log) -> anyhow::Result<()> {
+    let deadline = deadline();
+    let (ending, ended) = bounded::<()>(0);
+    in_background(ending.clone(), move || server.stop())?;
+    in_background(ending, move || drop(doors))?;
+    if ended.recv_deadline(deadline - LAST_WORDS) == Err(RecvTimeoutError::Timeout) {
+        let sentence = "Not everything could be finished in time, perhaps because a disk does not answer.";
+        log.warn("unfinished", sentence);
+    }
     log.write(Record::told(Level::Info, "stopped", "Stopped."));
-    log.finish();
+    log.finish(deadline);
     Ok(())
 }
 
+#[expect(clippy::disallowed_methods, reason = "a door: the end of a program is real time")]
+fn deadline() -> Instant {
+    Instant::now() + STOP_PATIENCE
+}
+
+/// Does `work` on a thread of its own and drops `ending` after it.
+fn in_background(ending: Sender<()>, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    let thread = std::thread::Builder::new().name("jamulet-ending".to_owned());
+    thread.spawn(move || {
+        work();
+        drop(ending);
+    })?;
+    Ok(())
+}
+
+impl Loaded {
+    fn new(at_start: ArgMatches, config: &Config) -> Self {
+        Self { at_start, was_directory: config.own_directory.is_some(), last: config.live() }
+    }
+
+    /// Options that have changed since the start, and have an effect only at the next one: they are told
+    /// each time.
+    fn waiting_for_restart(&self, new: &ArgMatches, config: &Config) -> Vec<String> {
+        let stays_directory = self.was_directory == config.own_directory.is_some();
+        let is_live = |name: &str| LIVE.contains(&name) && (name != "directoryaddress" || stays_directory);
+        config_file::differences(&self.at_start, new).into_iter().filter(|name| !is_live(name)).collect()
+    }
+}
+
 /// Takes over what has changed in the files; on a mistake in them everything stays as it is.
-fn reload(words: &[OsString], matches: &ArgMatches, server: &Server, log: &Log) {
+fn reload(words: &[OsString], loaded: &mut Loaded, server: &Server, log: &Log) {
     let new = match Configuration::read(words) {
         Ok(new) => new,
         Err(error) => {
@@ -149,15 +203,15 @@ fn reload(words: &[OsString], matches: &ArgMatches, server: &Server, log: &Log) 
     for note in new.plan.notes {
         log.warn("note", note);
     }
-    // Compared with the start, so that what waits for a restart is told again.
-    let changed = config_file::differences(matches, &new.matches);
-    for name in changed.iter().filter(|name| !LIVE.contains(&name.as_str())) {
+    for name in loaded.waiting_for_restart(&new.matches, &new.plan.options.config) {
         log.warn(
             "note",
             format!("--{name} has changed, which takes effect when the server is started again."),
         );
     }
-    execute(server, log, Command::Reload(Box::new(new.plan.options.config.live())));
+    let after = new.plan.options.config.live();
+    let before = std::mem::replace(&mut loaded.last, after.clone());
+    execute(server, log, Command::Reload { before: Box::new(before), after: Box::new(after) });
     log.write(Record::told(Level::Info, "reloaded", "The configuration has been read again."));
 }
 

@@ -13,8 +13,6 @@ use jamulet::server::admin::{Secret, Stats, StatusClient, StatusSource, render};
 use jamulet::server::admin::{default_console_path, find_consoles};
 use jiff::Zoned;
 
-use crate::values;
-
 /// How often `--watch` looks again.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -43,15 +41,17 @@ struct StatusArguments {
     json: bool,
 
     /// The server on this UDP port of this machine
-    #[arg(short, long, value_name = "PORT", value_parser = values::port)]
+    #[cfg(unix)]
+    #[arg(short, long, value_name = "PORT", value_parser = crate::values::port, conflicts_with = "rpc")]
     port: Option<u16>,
 
     /// The server with this local socket
+    #[cfg(unix)]
     #[arg(long, value_name = "FILE", conflicts_with_all = ["port", "rpc"])]
     console: Option<PathBuf>,
 
     /// The server with remote control at this TCP address; needs --jsonrpcsecretfile
-    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "port", requires = "jsonrpcsecretfile")]
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "jsonrpcsecretfile")]
     rpc: Option<SocketAddr>,
 
     /// File with the password for remote control

@@ -180,6 +180,8 @@ struct Connection<T> {
     farewell_since: Option<Time>,
     /// The system reported something, or there is more to do.
     is_due: bool,
+    /// Nobody is on the other side any more.
+    is_hung_up: bool,
 }
 
 /// A connection that is over.
@@ -200,7 +202,7 @@ impl<D: Dialogue> Keeper<D> {
             }
             for event in events.iter() {
                 match self.connections.get_mut(&event.key) {
-                    Some(connection) => connection.is_due = true,
+                    Some(connection) => connection.notice(),
                     None if event.key == LISTENER_KEY => self.accept(clock_now()),
                     None => {}
                 }
@@ -262,6 +264,7 @@ impl<D: Dialogue> Keeper<D> {
             stuck_since: None,
             farewell_since: None,
             is_due: true,
+            is_hung_up: false,
         };
         self.connections.insert(key, connection);
         Ok(())
@@ -298,7 +301,7 @@ impl<D: Dialogue> Keeper<D> {
         for (&key, connection) in &mut self.connections {
             let is_trusted = self.dialogue.is_trusted(&connection.talk);
             let is_late = connection.deadline(is_trusted).is_some_and(|deadline| deadline <= now);
-            if is_late || connection.output.len() > MAX_WAITING_BYTES {
+            if is_late || connection.is_hung_up || connection.output.len() > MAX_WAITING_BYTES {
                 over.push(key);
             } else if connection.is_due || connection.waits_until().is_some_and(|due| due <= now) {
                 let outcome = connection.serve(now, &mut self.dialogue);
@@ -331,6 +334,14 @@ impl<D: Dialogue> Keeper<D> {
 }
 
 impl<T: Send> Connection<T> {
+    /// The system reported something. Where we have asked for nothing, because the dialogue waits, it reports
+    /// only that the other side is gone, and would do so again at once: a peer that hears no answer is let go.
+    fn notice(&mut self) {
+        let asked = self.interest(0);
+        self.is_hung_up = !asked.readable && !asked.writable;
+        self.is_due = true;
+    }
+
     fn serve(&mut self, now: Time, dialogue: &mut impl Dialogue<Talk = T>) -> Result<(), Over> {
         self.is_due = false;
         for _ in 0..STEPS_IN_A_ROW {
@@ -444,4 +455,87 @@ fn is_for_later(error: &io::Error) -> bool {
 /// The peer went away before it was accepted.
 fn is_about_one_peer(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted)
+}
+
+// Other systems report nothing of a connection that nothing is asked of.
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use std::net::{Ipv4Addr, TcpStream};
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    /// Long enough for any machine.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Answers each request with a minute's wait.
+    struct Sluggish {
+        steps: Arc<AtomicUsize>,
+        waits: Sender<()>,
+        ended: Sender<()>,
+    }
+
+    /// Tells that its connection is over by being dropped.
+    struct Talk(Sender<()>);
+
+    impl Drop for Talk {
+        fn drop(&mut self) {
+            self.0.send(()).unwrap();
+        }
+    }
+
+    impl Dialogue for Sluggish {
+        type Talk = Talk;
+
+        fn open(&mut self, _now: Time, _from: Option<IpAddr>) -> Talk {
+            Talk(self.ended.clone())
+        }
+
+        fn step(&mut self, now: Time, _: &mut Talk, input: &mut Vec<u8>, _: &mut Vec<u8>) -> Next {
+            self.steps.fetch_add(1, Ordering::Relaxed);
+            if input.is_empty() {
+                return Next::Read;
+            }
+            let _ = self.waits.try_send(());
+            Next::Wait(now + Duration::from_secs(60))
+        }
+
+        fn is_trusted(&self, _: &Talk) -> bool {
+            true
+        }
+    }
+
+    fn hang_up_while_it_waits(listener: Socket, connect: impl FnOnce() -> Socket) {
+        let steps = Arc::new(AtomicUsize::new(0));
+        let ((waits, waiting), (ended, end)) = (bounded(1), bounded(8));
+        let dialogue = Sluggish { steps: Arc::clone(&steps), waits, ended };
+        let door = Door::open("door-test", listener, dialogue).unwrap();
+        let mut peer = connect();
+        peer.write_all(b"x").unwrap();
+        waiting.recv_timeout(PATIENCE).unwrap();
+        // More than is read at once, so that some is left when it goes.
+        peer.write_all(&[b'x'; 2 * READ_BYTES]).unwrap();
+        peer.set_linger(Some(Duration::ZERO)).unwrap();
+        drop(peer);
+        end.recv_timeout(PATIENCE).expect("the connection should be over");
+        assert!(steps.load(Ordering::Relaxed) <= 3, "it is not asked again and again");
+        drop(door);
+    }
+
+    #[test]
+    fn a_peer_that_is_gone_is_let_go_while_its_dialogue_waits() {
+        let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        hang_up_while_it_waits(listener, || TcpStream::connect(address).unwrap().into());
+    }
+
+    #[test]
+    fn a_local_peer_that_is_gone_as_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let connect = || std::os::unix::net::UnixStream::connect(&path).unwrap().into();
+        hang_up_while_it_waits(listener.into(), connect);
+    }
 }

@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 use super::jsonrpc::Failure;
 use super::stats::{Stats, registration_name};
 use crate::protocol::tables::country;
-use crate::protocol::utf16_len;
+use crate::protocol::{ServerAddress, utf16_len};
 use crate::server::command::{BanTarget, Command, CommandError, MAX_BAN, RecordCommand};
-use crate::server::config::DirectoryChoice;
+use crate::server::config::{DirectoryChoice, OwnDirectory};
 use crate::server::directories::DirectoryKind;
 use crate::server::greeting::VERSION_TEXT;
 use crate::server::status::{ClientStatus, Status};
@@ -166,13 +166,27 @@ fn set_directory(params: &Params, desk: &mut Desk<'_>) -> Outcome {
         public => public.address(),
     };
     let choice = match (kind, address) {
-        (_, Some(address)) => DirectoryChoice::Address(address.to_owned()),
+        (_, Some(address)) => {
+            check_directory(address)?;
+            DirectoryChoice::Address(address.to_owned())
+        }
         (DirectoryKind::Custom, None) => {
             return Err(Failure::params("a custom directory needs a directoryAddress"));
         }
         (_, None) => DirectoryChoice::None,
     };
     obey(desk, Command::SetDirectory(choice))
+}
+
+fn check_directory(address: &str) -> Result<(), Failure> {
+    if OwnDirectory::is_meant_by(address) {
+        let what = "only --directoryaddress at the start makes a server its own directory";
+        return Err(Failure::params(what));
+    }
+    match address.parse::<ServerAddress>() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::params(&error.to_string())),
+    }
 }
 
 fn broadcast(params: &Params, desk: &mut Desk<'_>) -> Outcome {

@@ -20,9 +20,12 @@ pub(super) fn line(event: &Event) -> Option<Vec<u8>> {
             json!({ "id": channel.0, "address": address.ip().to_string(), "totalChannels": clients }),
         ),
         Event::Left { channel, .. } => ("jamulusserver/clientDisconnected", json!({ "id": channel.0 })),
-        Event::Joined { .. } | Event::Renamed { .. } | Event::Directory(_) | Event::Recorder(_) => {
-            return None;
-        }
+        Event::Joined { .. }
+        | Event::Renamed { .. }
+        | Event::Directory(_)
+        | Event::ListNotSaved { .. }
+        | Event::Recorder(_)
+        | Event::RecorderWarning(_) => return None,
     };
     Some(notification(method, &params))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Zoned};
 
 use super::stats::{ClientStats, RecorderStats, Stats};
+use crate::server::plain::plain;
 
 const TITLES: [&str; 9] = ["#", "Who", "Since", "Address", "Codec", "Buffer", "Ping", "Loss", "Level"];
 /// Columns whose entries end at the same place: numbers.
@@ -127,15 +128,6 @@ fn duration(time: Duration) -> String {
 
 fn unknown() -> String {
     UNKNOWN.to_owned()
-}
-
-/// Nothing that moves the cursor, begins a line or turns the direction of writing.
-fn plain(text: &str) -> String {
-    let is_shown = |character: &char| {
-        !character.is_control()
-            && !matches!(character, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
-    };
-    text.chars().filter(is_shown).collect::<String>().trim().to_owned()
 }
 
 /// Columns that a terminal gives to `text`, as near as a few ranges tell.

@@ -19,8 +19,8 @@ impl Core {
     /// When it makes no sense now; nothing has changed then.
     pub fn execute(&mut self, now: Time, command: Command) -> Result<(), CommandError> {
         match command {
-            Command::Reload(live) => {
-                self.config.apply(*live);
+            Command::Reload { before, after } => {
+                self.config.apply(&before, *after);
                 self.announce(now);
             }
             Command::SetName(name) => {
@@ -29,11 +29,14 @@ impl Core {
                 self.announce(now);
             }
             Command::SetWelcome(welcome) => self.config.welcome = welcome.and_then(clamped_welcome),
+            Command::SetDirectory(_) if self.config.own_directory.is_some() => {
+                return Err(CommandError::IsDirectory);
+            }
             Command::SetDirectory(choice) => {
                 self.config.directory = choice;
                 self.announce(now);
             }
-            Command::DirectoryResolved(addresses) => self.directory_resolved(now, &addresses),
+            Command::DirectoryResolved { name, addresses } => self.directory_resolved(now, &name, &addresses),
             Command::Broadcast(text) => self.broadcast(now, text),
             Command::Whisper { to, text } => self.whisper(now, to, text)?,
             Command::Kick(id) => self.kick(now, id, LeaveReason::Kicked)?,

@@ -44,9 +44,9 @@ impl Core {
         }
     }
 
-    pub(super) fn directory_resolved(&mut self, now: Time, addresses: &[SocketAddr]) {
+    pub(super) fn directory_resolved(&mut self, now: Time, name: &str, addresses: &[SocketAddr]) {
         if let Some(directories) = &mut self.directories {
-            directories.resolved(now, addresses);
+            directories.resolved(now, name, addresses);
             self.collect_directories();
         }
     }

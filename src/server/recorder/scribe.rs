@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -44,6 +45,11 @@ enum Failure {
     Io(#[from] io::Error),
 }
 
+/// The projects of a session cannot be written: its sound still is.
+#[derive(Debug, thiserror::Error)]
+#[error("The projects of a recording cannot be written ({0}): its sound is recorded all the same.")]
+struct NoProjects(io::Error);
+
 /// Writes the files of a recorder. File errors end the recording, never more.
 pub struct Scribe {
     ends: Ends,
@@ -55,6 +61,8 @@ pub struct Scribe {
     generation: Option<u64>,
     people: Box<[Option<Person>]>,
     session: Option<Session>,
+    /// That the projects of this session cannot be written has been told.
+    has_complained: bool,
     reports: VecDeque<Tell>,
     moment: Moment,
     flush_due: Time,
@@ -86,6 +94,7 @@ impl Scribe {
             generation: None,
             people: std::iter::repeat_with(|| None).take(MAX_CHANNELS).collect(),
             session: None,
+            has_complained: false,
             reports: VecDeque::new(),
             moment: Moment::default(),
             flush_due: Time::ZERO,
@@ -176,9 +185,12 @@ impl Scribe {
                 }
                 self.begin_track(channel)?;
             }
-            What::Leave { channel } => {
+            What::Leave { channel, last_name } => {
                 *self.person(channel) = None;
                 if let Some(session) = &mut self.session {
+                    if let Some(name) = last_name {
+                        session.rename(channel, &name);
+                    }
                     session.remove(channel)?;
                 }
             }
@@ -211,18 +223,20 @@ impl Scribe {
     /// Begins a session with everyone who is heard.
     fn begin_session(&mut self) -> Result<(), Failure> {
         let utc = self.utc_of_next_tick();
-        let RecorderOptions { directory, format, .. } = &self.options;
+        let RecorderOptions { directory, format, min_free_bytes } = &self.options;
         // Before the session's folder: what has no room leaves no empty folders behind.
         std::fs::create_dir_all(directory)?;
-        self.check_space()?;
+        check_space(directory, *min_free_bytes)?;
         let session = Session::begin(directory, *format, self.tick.samples(), utc)?;
         let began = Tell::Began(session.folder().to_owned());
+        self.has_complained = false;
         let session = self.session.insert(session);
         let result = self.people.iter().enumerate().try_for_each(|(index, person)| {
             // Below MAX_CHANNELS.
             add(session, ChannelId(index as u8), person)
         });
-        self.flush_due = self.moment.now + FLUSH_INTERVAL;
+        // What has come before this turn is in the files after it.
+        self.flush_due = self.moment.now;
         self.check_due = self.moment.now + CHECK_INTERVAL;
         self.report(began);
         result
@@ -236,8 +250,10 @@ impl Scribe {
     }
 
     fn end_session(&mut self) {
-        if let Some(session) = self.session.take() {
+        if let Some(mut session) = self.session.take() {
             let folder = session.folder().to_owned();
+            let written = session.write_projects();
+            self.complain(written);
             let result = session.finish();
             self.report(Tell::Ended(folder));
             self.check(result.map_err(Failure::from));
@@ -272,23 +288,17 @@ impl Scribe {
             self.flush_due = now + FLUSH_INTERVAL;
             session.flush()?;
         }
-        if is_check_due {
-            self.check_due = now + CHECK_INTERVAL;
-            session.write_projects()?;
-            self.check_space()?;
-        } else {
-            session.write_changes()?;
+        if !is_check_due {
+            let written = session.write_changes();
+            self.complain(written);
+            return Ok(());
         }
-        Ok(())
-    }
-
-    fn check_space(&self) -> Result<(), Failure> {
-        let limit = self.options.min_free_bytes;
-        // A file system that cannot tell will say so when it is full.
-        match fs4::available_space(&self.options.directory) {
-            Ok(free) if free < limit => Err(Failure::LowSpace(limit)),
-            _ => Ok(()),
-        }
+        self.check_due = now + CHECK_INTERVAL;
+        let written = session.write_projects();
+        // Where the sound goes now: the next session may go elsewhere.
+        let space = check_space(session.folder(), self.options.min_free_bytes);
+        self.complain(written);
+        space
     }
 
     /// Ends the recording if something went wrong; it is off until it is started again.
@@ -299,6 +309,16 @@ impl Scribe {
         self.end_session();
         if let Some(generation) = generation {
             self.report(Tell::Failed { generation, reason: failure.to_string() });
+        }
+    }
+
+    /// Projects that cannot be written are tried again every second; told once a session.
+    fn complain(&mut self, written: io::Result<()>) {
+        if let Err(error) = written
+            && !self.has_complained
+        {
+            self.has_complained = true;
+            self.report(Tell::Warning(NoProjects(error).to_string()));
         }
     }
 
@@ -316,6 +336,14 @@ impl Scribe {
             // There is room, and nobody else writes.
             let _ = self.ends.reports.push(tell);
         }
+    }
+}
+
+fn check_space(folder: &Path, min_free_bytes: u64) -> Result<(), Failure> {
+    // A file system that cannot tell will say so when it is full.
+    match fs4::available_space(folder) {
+        Ok(free) if free < min_free_bytes => Err(Failure::LowSpace(min_free_bytes)),
+        _ => Ok(()),
     }
 }
 

@@ -216,12 +216,12 @@ impl Session {
         project.write(&self.folder)
     }
 
-    /// Completes all files: each as well as possible, whatever becomes of the others.
+    /// Completes all sound files: each as well as possible, whatever becomes of the others.
     ///
     /// # Errors
     /// The first that the system had to tell.
-    pub(super) fn finish(mut self) -> io::Result<()> {
-        let mut result = self.write_projects();
+    pub(super) fn finish(self) -> io::Result<()> {
+        let mut result = Ok(());
         for track in self.open {
             result = result.and(track.file.finish());
         }

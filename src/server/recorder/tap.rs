@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rtrb::{Consumer, Producer};
 
 use super::{Mark, Note, RecorderReport, Tell, What};
-use crate::units::{ChannelId, FrameSize, Layout, WIRE_RATE_HZ};
+use crate::units::{ChannelId, FrameSize, Layout};
 
 /// Where the tap's side of the rings is.
 pub(super) struct Ends {
@@ -30,29 +30,38 @@ pub struct Tap {
     generation: u64,
     /// The tick that comes next.
     next_tick: u64,
+    /// Slots whose client the scribe knows.
+    told: usize,
+    /// Where the next session goes; not yet told.
+    directory: Option<PathBuf>,
     /// Not yet reported.
     failure: Option<&'static str>,
     /// Not yet reported.
     lost_frames: u64,
-    /// No report of losses before this tick.
-    losses_due: u64,
 }
 
 /// Who sits in a slot, and what of it is being recorded.
 #[derive(Default)]
 struct Slot {
     person: Option<Person>,
+    /// The scribe knows the person.
+    is_told: bool,
+    /// The scribe knows the person by another name.
+    is_renamed: bool,
     layout: Option<Layout>,
 }
 
 struct Person {
     address: SocketAddr,
     name: String,
+    /// The name once more, for the scribe: the tick, which tells of a person, must not allocate.
+    spare: String,
 }
 
-/// Room among the notes that is kept free, so that whatever happens the end of a recording can be told.
+/// Room among the notes that is kept free beside a leave for everyone the scribe knows, so that whatever happens the
+/// end of a recording can be told.
 const STOP_SLOTS: usize = 1;
-/// Notes did not fit.
+/// The start did not fit.
 const STUCK: &str = "The recording disk has not answered for too long: check it, then start recording again.";
 /// The scribe is gone.
 const GONE: &str = "The recorder has failed: restart the server to record again.";
@@ -66,9 +75,10 @@ impl Tap {
             is_enabled: false,
             generation: 0,
             next_tick: 0,
+            told: 0,
+            directory: None,
             failure: None,
             lost_frames: 0,
-            losses_due: 0,
         }
     }
 
@@ -83,22 +93,19 @@ impl Tap {
         if self.is_enabled {
             return;
         }
-        // The start and everyone who is there have to fit, or somebody's file would lack its name.
-        if self.ends.notes.slots() < 1 + self.slots.len() + STOP_SLOTS {
+        self.told = 0;
+        self.tell_directory();
+        if self.directory.is_some() || !self.has_room(1) {
             self.failure = Some(STUCK);
             return;
         }
         self.generation += 1;
         self.is_enabled = true;
-        self.tell(What::Start { generation: self.generation });
-        for index in 0..self.slots.len() {
-            let slot = &mut self.slots[index];
-            slot.layout = None;
-            if let Some(Person { address, name }) = &slot.person {
-                // Below `slots`, which is at most 150.
-                let channel = ChannelId(index as u8);
-                let join = What::Join { channel, address: *address, name: name.clone() };
-                self.tell(join);
+        self.push(What::Start { generation: self.generation });
+        for slot in &mut self.slots {
+            (slot.is_told, slot.is_renamed, slot.layout) = (false, false, None);
+            if let Some(person) = &mut slot.person {
+                person.spare.clone_from(&person.name);
             }
         }
     }
@@ -107,7 +114,10 @@ impl Tap {
     pub fn stop(&mut self, tick: u64) {
         self.next_tick = tick;
         if self.is_enabled {
-            self.end();
+            // Takes the room of leaves that are not told any more.
+            self.tell_names(STOP_SLOTS);
+            (self.is_enabled, self.told) = (false, 0);
+            self.push(What::Stop);
         }
     }
 
@@ -119,29 +129,28 @@ impl Tap {
 
     /// Sets where the next session goes. Between ticks.
     pub fn set_directory(&mut self, directory: PathBuf) {
-        self.tell(What::Directory(directory));
+        self.directory = Some(directory);
+        self.tell_directory();
     }
 
     /// Somebody sits in `channel` now; told whether recording is on or not. Between ticks; `tick` comes next.
     pub fn join(&mut self, tick: u64, channel: ChannelId, address: SocketAddr, name: &str) {
         self.leave(tick, channel);
         let Some(slot) = self.slots.get_mut(channel.index()) else { return };
-        *slot = Slot { person: Some(Person { address, name: name.to_owned() }), layout: None };
-        if self.is_enabled {
-            self.tell(What::Join { channel, address, name: name.to_owned() });
-        }
+        let person = Person { address, name: name.to_owned(), spare: name.to_owned() };
+        *slot = Slot { person: Some(person), ..Slot::default() };
     }
 
-    /// Whoever sits in `channel` is called `name` now. Between ticks.
+    /// Whoever sits in `channel` is called `name` now. Between ticks. The scribe is told at the next
+    /// [`Self::poll_report`]: however often somebody takes another name, the last one counts.
     pub fn rename(&mut self, channel: ChannelId, name: &str) {
-        let slot = self.slots.get_mut(channel.index());
-        let Some(person) = slot.and_then(|slot| slot.person.as_mut()).filter(|person| person.name != name)
-        else {
-            return;
-        };
+        let Some(slot) = self.slots.get_mut(channel.index()) else { return };
+        let Some(person) = slot.person.as_mut().filter(|person| person.name != name) else { return };
         name.clone_into(&mut person.name);
-        if self.is_enabled {
-            self.tell(What::Rename { channel, name: name.to_owned() });
+        if slot.is_told {
+            slot.is_renamed = true;
+        } else {
+            name.clone_into(&mut person.spare);
         }
     }
 
@@ -149,14 +158,23 @@ impl Tap {
     pub fn leave(&mut self, tick: u64, channel: ChannelId) {
         self.next_tick = tick;
         let Some(slot) = self.slots.get_mut(channel.index()) else { return };
-        let was_there = std::mem::take(slot).person.is_some();
-        if was_there && self.is_enabled {
-            self.tell(What::Leave { channel });
+        let Slot { person, is_told, is_renamed, .. } = std::mem::take(slot);
+        if is_told && self.is_enabled {
+            // Room for it has been kept since the join.
+            self.told -= 1;
+            self.push(What::Leave {
+                channel,
+                last_name: person.filter(|_| is_renamed).map(|person| person.name),
+            });
         }
     }
 
     /// The next thing that the recorder has to tell. Between ticks.
     pub fn poll_report(&mut self) -> Option<RecorderReport> {
+        self.tell_directory();
+        if self.is_enabled {
+            self.tell_names(self.told + STOP_SLOTS);
+        }
         if self.is_enabled && self.ends.reports.is_abandoned() {
             self.is_enabled = false;
             self.failure = Some(GONE);
@@ -165,6 +183,7 @@ impl Tap {
             match tell {
                 Tell::Began(folder) => return Some(RecorderReport::SessionBegan { folder }),
                 Tell::Ended(folder) => return Some(RecorderReport::SessionEnded { folder }),
+                Tell::Warning(reason) => return Some(RecorderReport::Warning { reason }),
                 Tell::Failed { generation, reason } if generation == self.generation && self.is_enabled => {
                     self.is_enabled = false;
                     return Some(RecorderReport::Stopped { reason });
@@ -176,16 +195,13 @@ impl Tap {
         if let Some(reason) = self.failure.take() {
             return Some(RecorderReport::Stopped { reason: reason.to_owned() });
         }
-        if self.lost_frames > 0 && self.next_tick >= self.losses_due {
-            self.losses_due = self.next_tick + u64::from(WIRE_RATE_HZ) / self.tick_samples as u64;
-            return Some(RecorderReport::LostFrames(std::mem::take(&mut self.lost_frames)));
-        }
-        None
+        let lost = std::mem::take(&mut self.lost_frames);
+        (lost > 0).then_some(RecorderReport::LostFrames(lost))
     }
 
     /// Records a tick of a client's sound, interleaved in `layout`, ±1.0 is full scale: as it came, before
-    /// anybody's fader and without the fade-in. To be called in every tick for every client that has a stream, before
-    /// [`Self::end_tick`]. Realtime-safe.
+    /// anybody's fader and without the fade-in. To be called in every tick for every client that has a stream
+    /// and infos, before [`Self::end_tick`]. Realtime-safe.
     pub fn write(&mut self, tick: u64, channel: ChannelId, layout: Layout, samples: &[f32]) {
         self.next_tick = tick;
         let Some(slot) = self.slots.get_mut(channel.index()) else { return };
@@ -194,11 +210,8 @@ impl Tap {
         if !self.is_enabled || slot.person.is_none() || !is_whole {
             return;
         }
-        if slot.layout != Some(layout) {
-            slot.layout = Some(layout);
-            self.tell(What::Sound { channel, layout });
-        }
-        let has_room = self.ends.marks.slots() > 0;
+        let is_known = self.tell_sound(channel, layout);
+        let has_room = is_known && self.ends.marks.slots() > 0;
         if has_room && self.ends.samples.push_entire_slice(samples).is_ok() {
             // There is room, and nobody else writes.
             let _ = self.ends.marks.push(Mark { tick, channel, layout });
@@ -214,25 +227,60 @@ impl Tap {
         self.ends.ended.store(tick + 1, Ordering::Release);
     }
 
+    /// Makes sure that the scribe knows who sits in `channel` and in which layout sound comes from there; `false` when
+    /// that has to wait for room. Realtime-safe.
+    fn tell_sound(&mut self, channel: ChannelId, layout: Layout) -> bool {
+        let slot = &self.slots[channel.index()];
+        let is_new = !slot.is_told;
+        if !is_new && slot.layout == Some(layout) {
+            return true;
+        }
+        // Join, sound, and in the end leave.
+        if !self.has_room(if is_new { 3 } else { 1 }) {
+            return false;
+        }
+        let slot = &mut self.slots[channel.index()];
+        slot.layout = Some(layout);
+        if let Some(person) = slot.person.as_mut().filter(|_| is_new) {
+            slot.is_told = true;
+            let join =
+                What::Join { channel, address: person.address, name: std::mem::take(&mut person.spare) };
+            self.told += 1;
+            self.push(join);
+        }
+        self.push(What::Sound { channel, layout });
+        true
+    }
+
+    /// Tells the scribe all names that it does not know yet, as long as `kept` notes still fit.
+    fn tell_names(&mut self, kept: usize) {
+        for index in 0..self.slots.len() {
+            let room = self.ends.notes.slots();
+            let slot = &mut self.slots[index];
+            if let Some(person) = slot.person.as_ref().filter(|_| slot.is_renamed && room > kept) {
+                slot.is_renamed = false;
+                // Below `slots`, which is at most 150.
+                let rename = What::Rename { channel: ChannelId(index as u8), name: person.name.clone() };
+                self.push(rename);
+            }
+        }
+    }
+
+    /// Tells the scribe where the next session goes, or does so later.
+    fn tell_directory(&mut self) {
+        if self.has_room(1)
+            && let Some(directory) = self.directory.take()
+        {
+            self.push(What::Directory(directory));
+        }
+    }
+
+    /// So many notes fit beside those for which room is kept.
+    fn has_room(&self, notes: usize) -> bool {
+        self.ends.notes.slots() >= notes + self.told + STOP_SLOTS
+    }
+
     /// Sends a note, which stays in order with the ticks. Realtime-safe when the note is.
-    fn tell(&mut self, what: What) {
-        if self.ends.notes.slots() > STOP_SLOTS {
-            self.push(what);
-            return;
-        }
-        self.failure = Some(STUCK);
-        if self.is_enabled {
-            // A leave may be what did not fit: nothing after this moment could be trusted.
-            self.end();
-        }
-    }
-
-    /// Recording is off from the tick that comes next. Realtime-safe.
-    fn end(&mut self) {
-        self.is_enabled = false;
-        self.push(What::Stop);
-    }
-
     fn push(&mut self, what: What) {
         // There is room, and nobody else writes.
         let _ = self.ends.notes.push(Note { tick: self.next_tick, what });

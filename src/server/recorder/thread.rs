@@ -1,9 +1,7 @@
 //! The thread that writes recordings.
 
-use std::fs::{self, OpenOptions};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -52,9 +50,21 @@ impl Recorder {
         self.end();
     }
 
+    /// Has the files finished; nobody waits for it. No ticks may follow.
+    pub(in crate::server) fn finish(&mut self) {
+        self.running = None;
+    }
+
+    /// Waits until the files are finished, or `patience` has run out.
+    pub(in crate::server) fn wait(&self, patience: Duration) {
+        // Disconnected when the thread has ended.
+        let _ = self.finished.recv_timeout(patience);
+    }
+
     fn end(&mut self) {
-        if self.running.take().is_some() {
-            let _ = self.finished.recv_timeout(MAX_FINISH);
+        if self.running.is_some() {
+            self.finish();
+            self.wait(MAX_FINISH);
         }
     }
 }
@@ -63,28 +73,4 @@ impl Drop for Recorder {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-/// Why a folder cannot take recordings. `Display` is one sentence with the remedy.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "Recordings cannot be written to {directory}: {error}. Choose a folder that this program may write to."
-)]
-pub struct DirectoryError {
-    directory: PathBuf,
-    error: io::Error,
-}
-
-/// Makes sure that `directory` exists, is made if need be, and can take recordings. May block: not for the tick's thread.
-///
-/// # Errors
-/// When it cannot.
-pub fn check_recording_directory(directory: &Path) -> Result<(), DirectoryError> {
-    let probe = directory.join(format!(".jamulet-{}", std::process::id()));
-    let check = || {
-        fs::create_dir_all(directory)?;
-        OpenOptions::new().write(true).create(true).truncate(true).open(&probe)?;
-        fs::remove_file(&probe)
-    };
-    check().map_err(|error| DirectoryError { directory: directory.to_owned(), error })
 }

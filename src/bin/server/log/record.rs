@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use jamulet::protocol::RegistrationResult;
-use jamulet::server::{Event, LeaveReason, RegistrationStatus};
+use jamulet::server::{Event, LeaveReason, RegistrationStatus, is_disruptive};
 use jiff::Timestamp;
 
 /// How much an admin should care.
@@ -91,10 +91,17 @@ impl Record {
             Event::Directory(status) => {
                 Self::told(directory_level(status.registration), "directory", sentence)
             }
+            Event::ListNotSaved { .. } => Self::told(Level::Error, "list_not_saved", sentence),
             Event::Recorder(status) => {
-                let level = if status.error.is_empty() { Level::Info } else { Level::Error };
+                let level = match (status.error.is_empty(), status.is_available) {
+                    (true, _) => Level::Info,
+                    // It never began.
+                    (false, false) => Level::Warning,
+                    (false, true) => Level::Error,
+                };
                 Self::told(level, "recorder", sentence)
             }
+            Event::RecorderWarning(_) => Self::told(Level::Warning, "recorder", sentence),
         })
     }
 
@@ -147,12 +154,6 @@ fn push_value(line: &mut String, value: &str) {
     line.push('"');
 }
 
-/// Moves the cursor, breaks the line, or turns the direction of writing.
-fn is_disruptive(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 fn directory_level(registration: RegistrationStatus) -> Level {
     match registration {
         RegistrationStatus::NotRegistered
@@ -180,7 +181,12 @@ fn masked_event(event: &Event) -> Event {
         Event::Joined { address, .. } | Event::Connected { address, .. } | Event::Left { address, .. } => {
             *address = SocketAddr::new(masked(address.ip()), address.port());
         }
-        Event::Renamed { .. } | Event::Chat { .. } | Event::Directory(_) | Event::Recorder(_) => {}
+        Event::Renamed { .. }
+        | Event::Chat { .. }
+        | Event::Directory(_)
+        | Event::ListNotSaved { .. }
+        | Event::Recorder(_)
+        | Event::RecorderWarning(_) => {}
     }
     event
 }

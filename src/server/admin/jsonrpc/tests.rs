@@ -324,6 +324,9 @@ fn wrong_parameters_change_nothing() {
         ("jamulusserver/setDirectory", json!({ "directoryType": "custom" })),
         ("jamulusserver/setDirectory", json!({ "directoryType": "custom", "directoryAddress": " " })),
         ("jamulusserver/setDirectory", json!({ "directoryType": "none", "directoryAddress": 5 })),
+        ("jamulusserver/setDirectory", json!({ "directoryType": "custom", "directoryAddress": "LocalHost" })),
+        ("jamulusserver/setDirectory", json!({ "directoryType": "custom", "directoryAddress": "127.0.0.1" })),
+        ("jamulusserver/setDirectory", json!({ "directoryType": "custom", "directoryAddress": "two words" })),
         ("jamulusserver/broadcastChatMessage", json!({ "chatMessage": "" })),
         ("jamulusserver/privateChatMessage", json!({ "chatMessage": "", "id": 0 })),
         ("jamulusserver/privateChatMessage", json!({ "chatMessage": too_long, "id": 0 })),
@@ -354,6 +357,8 @@ fn refusals_are_told_where_jamulus_tells_them() {
     assert_eq!(server.code("jamulet/kick", &json!({ "id": 9 })), -32602);
     server.refuses_with = Some(CommandError::TooManyBans);
     assert_eq!(server.code("jamulet/ban", &json!({ "id": 9, "minutes": 1 })), -32603);
+    server.refuses_with = Some(CommandError::IsDirectory);
+    assert_eq!(server.code("jamulusserver/setDirectory", &json!({ "directoryType": "none" })), -32603);
 
     // Everything about recording is acknowledged, and its failure stands in the status until something works.
     server.refuses_with = Some(CommandError::NoRecorder);
