@@ -204,7 +204,8 @@ impl Jam {
         self.now = end;
     }
 
-    fn next_tick(&self) -> Time {
+    /// When the server mixes next.
+    pub fn next_tick(&self) -> Time {
         Time::from_micros(((self.ticks + 1) as f64 * self.tick_micros) as u64)
     }
 
