@@ -355,11 +355,19 @@ impl Core {
         let Some(channel) = self.roster.get_mut(id) else { return };
         let name = channel.info().map_or("", |info| &info.name);
         let line = chat_line(self.wall_time, id, name, text);
-        let message = Message::ChatText(line.clone());
+        self.chat(now, Some(id), line);
+    }
+
+    /// Writes a finished line into everyone's chat; `from` nobody when it is an admin's or the server's.
+    fn chat(&mut self, now: Time, from: Option<ChannelId>, line: String) {
+        self.tell_everyone(now, &Message::ChatText(line.clone()));
+        self.report(Event::Chat { channel: from, line });
+    }
+
+    fn tell_everyone(&mut self, now: Time, message: &Message) {
         for channel in self.listed_mut() {
-            channel.send(now, &message);
+            channel.send(now, message);
         }
-        self.report(Event::Chat { channel: Some(id), line });
     }
 
     /// Tells a client that was sent away, and did not hear it, once more.
@@ -388,9 +396,7 @@ impl Core {
             return;
         }
         let list = Message::ClientList(self.entries());
-        for channel in self.listed_mut() {
-            channel.send(now, &list);
-        }
+        self.tell_everyone(now, &list);
     }
 
     fn send_levels(&mut self) {

@@ -8,7 +8,7 @@ use crate::server::config::{ServerProfile, clamped_welcome};
 use crate::server::connless::feature;
 use crate::server::directories::Directories;
 use crate::server::doorman::household;
-use crate::server::event::{Event, LeaveReason};
+use crate::server::event::LeaveReason;
 use crate::server::status::{Counters, DropReason, Status};
 use crate::units::{ChannelId, FrameSize, MAX_CHAT_INPUT_UNITS, MAX_CHAT_UNITS, Time};
 
@@ -113,12 +113,7 @@ impl Core {
 
     /// Says `text` to everyone as it is, cut to what clients accept.
     pub(super) fn broadcast(&mut self, now: Time, text: String) {
-        let line = cut_to_utf16(&text, MAX_CHAT_UNITS).to_owned();
-        let message = Message::ChatText(line.clone());
-        for channel in self.listed_mut() {
-            channel.send(now, &message);
-        }
-        self.report(Event::Chat { channel: None, line });
+        self.chat(now, None, cut_to_utf16(&text, MAX_CHAT_UNITS).to_owned());
     }
 
     fn whisper(&mut self, now: Time, to: ChannelId, text: String) -> Result<(), CommandError> {
