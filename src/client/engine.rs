@@ -9,9 +9,12 @@ use rtrb::{Consumer, Producer};
 use super::handle::Lifeline;
 use super::shared::{AudioCounts, Shared};
 use super::stream::{DownlinkFrame, FrameBytes, Stream, UplinkFrame};
-use crate::audio::{FlushDenormals, Played, Resampler, ResamplerError, SampleFifo};
+use crate::audio::{DcBlocker, FlushDenormals, Limiter, Played, Resampler, ResamplerError, SampleFifo, tame};
 use crate::net::Waker;
 use crate::units::{Layout, MAX_FRAME_SAMPLES, WIRE_RATE_HZ};
+
+/// What comes back is never louder than this, linear: 6 dB above full scale, where only an accident gets.
+const RETURN_CEILING: f32 = 2.0;
 
 /// Levels for one block, linear; changes are ramped, so they may jump from block to block.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -134,7 +137,8 @@ impl Engine {
             self.rate.read(io, input_channels, piece.clone());
             pushed |= self.send();
             self.play();
-            self.rate.mix_into(io, piece, &mut self.levels, &self.shared);
+            self.shared.meter_receive(self.rate.finish_return(&mut self.levels));
+            self.rate.mix_into(io, piece, &mut self.levels);
         }
         if let Some(stream) = &self.stream {
             self.shared.publish_audio(stream.playout.size_frames(), self.counts.plus(stream.playout.stats()));
@@ -192,7 +196,7 @@ impl Engine {
 
     /// Encodes this piece for the network; tells whether there is something to send.
     fn send(&mut self) -> bool {
-        let peaks = self.rate.apply_send_gain(&mut self.levels);
+        let peaks = self.rate.finish_send(&mut self.levels);
         let Some(stream) = &mut self.stream else { return false };
         self.shared.meter_send(peaks);
         self.rate.to_wire.process(&self.rate.scratch, &mut self.rate.wire_out);
@@ -244,6 +248,9 @@ struct Rate {
     wire_out: SampleFifo,
     /// At the host's rate, waiting to be played.
     host_in: SampleFifo,
+    send_dc: DcBlocker,
+    return_dc: DcBlocker,
+    limiter: Limiter,
     /// The track's own sound of this piece.
     dry: Vec<f32>,
     /// This piece on its way out, then what comes back; as long as the piece.
@@ -266,6 +273,9 @@ impl Rate {
             from_wire,
             wire_out: SampleFifo::with_capacity(block_on_wire + MAX_FRAME_SAMPLES + SLACK, 2),
             host_in: SampleFifo::with_capacity(max_block + frame_in_host + SLACK, 2),
+            send_dc: DcBlocker::new(hz),
+            return_dc: DcBlocker::new(hz),
+            limiter: Limiter::with_ceiling(RETURN_CEILING, hz),
             dry: Vec::with_capacity(2 * max_block),
             scratch: Vec::with_capacity(2 * max_block),
         })
@@ -276,6 +286,9 @@ impl Rate {
         self.from_wire.reset();
         self.wire_out.clear();
         self.host_in.clear();
+        self.send_dc = DcBlocker::new(self.hz);
+        self.return_dc = DcBlocker::new(self.hz);
+        self.limiter = Limiter::with_ceiling(RETURN_CEILING, self.hz);
     }
 
     /// Takes the track's sound into `dry` and `scratch`; what is not a number becomes silence.
@@ -294,36 +307,30 @@ impl Rate {
         self.scratch.extend_from_slice(&self.dry);
     }
 
-    /// Applies the send gain to `scratch` and returns its peaks.
-    fn apply_send_gain(&mut self, levels: &mut Levels) -> [f32; 2] {
-        let mut peaks = [0f32; 2];
-        for pair in self.scratch.chunks_exact_mut(2) {
+    /// Makes `scratch` what is sent: nothing that harms the other side, at the send gain. Returns its peaks.
+    fn finish_send(&mut self, levels: &mut Levels) -> [f32; 2] {
+        for pair in self.scratch.as_chunks_mut::<2>().0 {
             let gain = levels.send.next();
-            for (sample, peak) in pair.iter_mut().zip(&mut peaks) {
-                *sample *= gain;
-                *peak = peak.max(sample.abs());
-            }
+            *pair = self.send_dc.next(pair.map(tame)).map(|sample| sample * gain);
         }
-        peaks
+        peaks(&self.scratch)
+    }
+
+    /// Makes `scratch` what is heard of the return: nothing that harms ears or loudspeakers. Returns its peaks.
+    fn finish_return(&mut self, levels: &mut Levels) -> [f32; 2] {
+        for pair in self.scratch.as_chunks_mut::<2>().0 {
+            let gain = levels.back.next();
+            *pair = self.return_dc.next(pair.map(tame)).map(|sample| sample * gain);
+        }
+        self.limiter.limit(&mut self.scratch, Layout::Stereo);
+        peaks(&self.scratch)
     }
 
     /// Writes dry and returned sound to all of `io`.
-    fn mix_into(
-        &self,
-        io: &mut [&mut [f32]],
-        piece: std::ops::Range<usize>,
-        levels: &mut Levels,
-        shared: &Shared,
-    ) {
-        let mut peaks = [0f32; 2];
+    fn mix_into(&self, io: &mut [&mut [f32]], piece: std::ops::Range<usize>, levels: &mut Levels) {
         for (index, (dry, back)) in self.dry.chunks_exact(2).zip(self.scratch.chunks_exact(2)).enumerate() {
-            let (dry_gain, back_gain) = (levels.dry.next(), levels.back.next());
-            let mut out = [0.0; 2];
-            for side in 0..2 {
-                let returned = back[side] * back_gain;
-                peaks[side] = peaks[side].max(returned.abs());
-                out[side] = dry[side] * dry_gain + returned;
-            }
+            let dry_gain = levels.dry.next();
+            let out = [dry[0] * dry_gain + back[0], dry[1] * dry_gain + back[1]];
             match io {
                 [mono] => mono[piece.start + index] = 0.5 * (out[0] + out[1]),
                 [left, right, ..] => {
@@ -333,7 +340,6 @@ impl Rate {
                 [] => {}
             }
         }
-        shared.meter_receive(peaks);
     }
 }
 
@@ -422,6 +428,15 @@ impl RecentBlock {
             self.recent_before = std::mem::take(&mut self.recent);
         }
     }
+}
+
+/// Peaks of interleaved stereo, left and right.
+fn peaks(stereo: &[f32]) -> [f32; 2] {
+    stereo
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .fold([0.0; 2], |peaks, pair| [peaks[0].max(pair[0].abs()), peaks[1].max(pair[1].abs())])
 }
 
 /// Own sound to every output channel: only mono in → stereo out has something to copy.

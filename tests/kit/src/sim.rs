@@ -145,6 +145,9 @@ impl Musician {
 /// Sees audio packets: when, from whom, and what.
 pub type Tap = Box<dyn FnMut(Time, SocketAddr, &[u8])>;
 
+/// Changes audio packets on their way to musicians, as a hostile server would.
+pub type Tamper = Box<dyn FnMut(&mut Vec<u8>)>;
+
 /// Where the simulated server is.
 pub const SERVER: &str = "192.0.2.1:22124";
 
@@ -158,6 +161,8 @@ pub struct Jam {
     pub musicians: Vec<Musician>,
     /// Sees every audio packet as it reaches the server.
     pub tap: Option<Tap>,
+    /// Changes every audio packet as it leaves the server.
+    pub tamper: Option<Tamper>,
     tick_nanos: u64,
     ticks: u64,
 }
@@ -171,6 +176,7 @@ impl Jam {
             server: Core::new(Time::ZERO, config, seed),
             musicians: Vec::new(),
             tap: None,
+            tamper: None,
             tick_nanos,
             ticks: 0,
         }
@@ -214,10 +220,14 @@ impl Jam {
         if self.server.poll_timeout().is_some_and(|deadline| deadline <= now) {
             self.server.handle_timeout(now);
         }
-        let musicians = &mut self.musicians;
+        let (musicians, tamper) = (&mut self.musicians, &mut self.tamper);
         self.server.drain_transmits(|to, datagram| {
             if let Some(musician) = musicians.iter_mut().find(|musician| musician.address == to) {
-                musician.path.down.send(now, datagram.to_vec());
+                let mut datagram = datagram.to_vec();
+                if let (Some(tamper), Datagram::Audio(_)) = (&mut *tamper, classify(&datagram)) {
+                    tamper(&mut datagram);
+                }
+                musician.path.down.send(now, datagram);
             }
         });
     }
