@@ -7,9 +7,11 @@
 mod driver;
 mod engine;
 mod handle;
+mod host_watch;
 mod jam;
 mod pacer;
 mod pump;
+mod reconnect;
 mod settings;
 mod shared;
 mod snapshot;

@@ -9,11 +9,12 @@ const LAYOUTS: [ChannelLayout; 3] =
     [ChannelLayout::STEREO, ChannelLayout::MONO, ChannelLayout::MONO_TO_STEREO];
 
 /// What a fresh instance offers: name, default as text, automatable.
-const PARAMETERS: [(&str, &str, bool); 5] = [
+const PARAMETERS: [(&str, &str, bool); 6] = [
     ("Send level", "0.0 dB", true),
     ("Return level", "0.0 dB", true),
     ("Dry monitor level", "off", true),
     ("Mute myself", "Off", true),
+    ("Bypass", "Off", true),
     ("Connect", "Off", false),
 ];
 

@@ -16,6 +16,9 @@ use crate::units::{Layout, MAX_FRAME_SAMPLES, WIRE_RATE_HZ};
 /// What comes back is never louder than this, linear: 6 dB above full scale, where only an accident gets.
 const RETURN_CEILING: f32 = 2.0;
 
+/// After this long without a frame the track's own sound is let through again, in samples at 48 kHz (one second).
+const SILENT_SAMPLES: f64 = WIRE_RATE_HZ as f64;
+
 /// Levels for one block, linear; changes are ramped, so they may jump from block to block.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Controls {
@@ -30,12 +33,24 @@ pub struct Controls {
     /// Let the track's own sound through while nothing comes back. Off where the track is a microphone beside
     /// the loudspeakers.
     pub pass_dry: bool,
+    /// Let the track's own sound through and send silence; the session goes on.
+    pub bypass: bool,
+    /// The host says that it renders: nobody can play along with that, so it is a bypass without ramps.
+    pub offline: bool,
 }
 
 impl Default for Controls {
     /// Send and return at unity, no dry sound: what others hear is what I hear.
     fn default() -> Self {
-        Self { send_gain: 1.0, return_gain: 1.0, dry_gain: 0.0, mute_me: false, pass_dry: true }
+        Self {
+            send_gain: 1.0,
+            return_gain: 1.0,
+            dry_gain: 0.0,
+            mute_me: false,
+            pass_dry: true,
+            bypass: false,
+            offline: false,
+        }
     }
 }
 
@@ -49,8 +64,14 @@ pub struct Engine {
     counts: AudioCounts,
     rate: Rate,
     levels: Levels,
-    /// Sound has come back since this session began.
+    /// Sound has come back since this session began, and within the last [`SILENT_SAMPLES`].
     receiving: bool,
+    /// Frames since the last one that came back.
+    missing: u32,
+    /// The last block was rendered, not played.
+    rendered: bool,
+    /// Sound of all blocks that is no whole microsecond yet.
+    micros: f64,
     recent_block: RecentBlock,
     /// Keeps the network thread alive.
     _lifeline: Arc<Lifeline>,
@@ -86,6 +107,9 @@ impl Engine {
             levels: Levels::new(DEFAULT_RATE_HZ),
             rate,
             receiving: false,
+            missing: 0,
+            rendered: false,
+            micros: 0.0,
             recent_block: RecentBlock::default(),
             _lifeline: lifeline,
         }
@@ -98,6 +122,7 @@ impl Engine {
     /// When the rate is one that cannot be resampled; the engine then keeps its old rate.
     pub fn prepare(&mut self, rate_hz: f64, max_block: usize) -> Result<(), ResamplerError> {
         let max_block = max_block.max(1);
+        self.shared.note_activation();
         if self.rate.hz != rate_hz || self.rate.max_block != max_block {
             self.rate = Rate::new(rate_hz, max_block)?;
             self.levels.set_rate(rate_hz);
@@ -121,22 +146,28 @@ impl Engine {
         let _flush = FlushDenormals::new();
         let frames = io.iter().map(|channel| channel.len()).min().unwrap_or(0);
         self.recent_block.note(frames, self.rate.hz);
-        self.shared.note_block(self.recent_block.longest);
+        self.micros = self.micros.fract() + frames as f64 * 1e6 / self.rate.hz;
+        self.shared.note_block(self.recent_block.longest, self.micros as u64, controls.offline);
         self.exchange_stream();
         self.receive_frames();
-        let mut pushed = false;
+        let renders = self.follow_render(controls);
+        // While on trial the network thread has to see each block as it comes.
+        let mut pushed = self.shared.is_on_trial() && self.stream.is_some();
         let mut start = 0;
         while start < frames {
             let piece = start..frames.min(start + self.rate.max_block);
             start = piece.end;
-            self.levels.aim(controls, self.receiving);
-            if self.stream.is_none() && self.levels.is_dry() {
+            self.levels.aim(controls, self.receiving, renders);
+            let dry = self.levels.is_dry();
+            if !dry || (self.stream.is_some() && !renders) {
+                self.rate.read(io, input_channels, piece.clone());
+                pushed |= self.send();
+                self.play();
+            }
+            if dry {
                 copy_to_all(io, input_channels, piece);
                 continue;
             }
-            self.rate.read(io, input_channels, piece.clone());
-            pushed |= self.send();
-            self.play();
             self.shared.meter_receive(self.rate.finish_return(&mut self.levels));
             self.rate.mix_into(io, piece, &mut self.levels);
         }
@@ -148,6 +179,21 @@ impl Engine {
         if !self.shared.take_intent_woke() && pushed {
             self.waker.wake();
         }
+    }
+
+    /// Whether this block is rendered, as the host says or the network thread's clock shows.
+    fn follow_render(&mut self, controls: &Controls) -> bool {
+        let on_trial = self.stream.is_some() && self.shared.is_on_trial();
+        let renders = controls.offline || on_trial || self.shared.is_rendering();
+        if controls.offline || on_trial {
+            // A bounce keeps the take from its first sample on.
+            self.levels.be_dry(controls);
+        }
+        if self.rendered && !renders {
+            self.rate.clear();
+        }
+        self.rendered = renders;
+        renders
     }
 
     /// Takes the newest stream, and gives back what is no longer in use.
@@ -227,7 +273,12 @@ impl Engine {
             while self.rate.host_in.len_frames() < frames {
                 let mut pcm = [0.0; 2 * MAX_FRAME_SAMPLES];
                 let coded = &mut pcm[..frame_samples * stream.format.layout.channels()];
-                self.receiving |= stream.playout.next_frame(coded) == Played::Frame;
+                if stream.playout.next_frame(coded) == Played::Frame {
+                    (self.receiving, self.missing) = (true, 0);
+                } else {
+                    self.missing = self.missing.saturating_add(1);
+                    self.receiving &= f64::from(self.missing) * frame_samples as f64 <= SILENT_SAMPLES;
+                }
                 spread_from(stream.format.layout, &mut pcm[..2 * frame_samples]);
                 self.rate.from_wire.process(&pcm[..2 * frame_samples], &mut self.rate.host_in);
             }
@@ -363,11 +414,21 @@ impl Levels {
         }
     }
 
-    /// Own sound until something has come back, then what the controls say.
-    fn aim(&mut self, controls: &Controls, receiving: bool) {
-        self.send.target = if controls.mute_me { 0.0 } else { controls.send_gain };
-        self.back.target = if receiving { controls.return_gain } else { 0.0 };
-        self.dry.target = if receiving { controls.dry_gain } else { f32::from(u8::from(controls.pass_dry)) };
+    /// Own sound until something has come back, then what the controls say. While bypassed or rendering, own
+    /// sound and nothing else.
+    fn aim(&mut self, controls: &Controls, receiving: bool, renders: bool) {
+        let (aside, own) = (controls.bypass || renders, f32::from(u8::from(controls.pass_dry)));
+        self.send.target = if controls.mute_me || aside { 0.0 } else { controls.send_gain };
+        self.back.target = if receiving && !aside { controls.return_gain } else { 0.0 };
+        self.dry.target = if receiving && !aside { controls.dry_gain } else { own };
+    }
+
+    /// Arrives at own sound at once.
+    fn be_dry(&mut self, controls: &Controls) {
+        self.aim(controls, false, true);
+        for ramp in [&mut self.send, &mut self.back, &mut self.dry] {
+            ramp.value = ramp.target;
+        }
     }
 
     /// The output is the track's own sound, exactly.

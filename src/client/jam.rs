@@ -16,6 +16,9 @@ use crate::units::{FrameSize, MAX_FRAME_BYTES, StreamFormat, Time};
 
 /// After this long without a frame from the engine (or three of its blocks, when that is longer) silence is sent.
 const ENGINE_PATIENCE: Duration = Duration::from_millis(100);
+/// Sound leaves this far ahead of time at most (or three of its blocks): what a host makes faster is
+/// not for the session.
+const MAX_AHEAD: Duration = Duration::from_millis(400);
 /// Frames that may wait for their time: more than the largest block makes.
 const MAX_QUEUED_FRAMES: usize = 512;
 /// Frames that are due this soon leave now: sooner than a thread can be woken again.
@@ -32,6 +35,8 @@ pub(super) struct Jam {
     format: StreamFormat,
     silence: FrameBytes,
     silence_clock: SilenceClock,
+    /// When what has been sent will have been played.
+    sent_until: Time,
     pacer: Pacer,
     queue: VecDeque<(Time, UplinkFrame)>,
     /// Sound stops for good: the user is leaving.
@@ -72,6 +77,7 @@ impl Jam {
             format,
             silence: silent_frame(format)?,
             silence_clock: SilenceClock::from(now),
+            sent_until: now,
             pacer: Pacer::default(),
             queue: VecDeque::with_capacity(MAX_QUEUED_FRAMES),
             leaving: false,
@@ -138,10 +144,14 @@ impl Jam {
         }
     }
 
-    /// Takes over what the engine has made since the last call.
-    pub(super) fn take_uplink(&mut self, now: Time, uplink: &mut Consumer<UplinkFrame>) {
+    /// Takes over what the engine has made since the last call; while the host is `rendering` nobody wants it.
+    pub(super) fn take_uplink(&mut self, now: Time, uplink: &mut Consumer<UplinkFrame>, rendering: bool) {
+        if rendering {
+            self.queue.clear();
+        }
         while let Ok(frame) = uplink.pop() {
-            let wanted = frame.generation == self.generation && !self.leaving && !self.hold_sound;
+            let wanted =
+                frame.generation == self.generation && !self.leaving && !self.hold_sound && !rendering;
             if wanted && self.queue.len() < MAX_QUEUED_FRAMES {
                 self.queue.push_back((self.pacer.due(now, frame.age_samples), frame));
             }
@@ -182,6 +192,9 @@ impl Jam {
             .map_or(ENGINE_PATIENCE, |block| Duration::from_secs_f64(3.0 * block).max(ENGINE_PATIENCE));
         while self.queue.front().is_some_and(|(due, _)| *due <= now + DUE_SLACK) {
             let Some((_, frame)) = self.queue.pop_front() else { break };
+            if self.sent_until.since(now) > MAX_AHEAD.max(patience) {
+                continue;
+            }
             self.send_frame(now, &frame.bytes, send);
             self.silence_clock = SilenceClock::from(now + patience);
         }
@@ -209,6 +222,7 @@ impl Jam {
         packet[frame.len()] = self.counter;
         let length = frame.len() + usize::from(with_counter);
         self.counter = self.counter.wrapping_add(1);
+        self.sent_until = self.sent_until.max(now) + self.format.frame.duration();
         self.counts.sent += 1;
         self.counts.sent_bytes += length as u64;
         send(self.server, &packet[..length]);

@@ -102,6 +102,7 @@ impl App {
                 gui.param_setter().end_set_parameter(self.level(level));
             }),
             Action::MuteMe(mute) => self.mirror(&params.mute_me, mute),
+            Action::EndBypass => self.mirror(&params.bypass, false),
             Action::Zoom(zoom) => ctx.set_zoom_factor(zoom),
         }
     }

@@ -90,6 +90,8 @@ pub enum Action {
     EndLevel(Level),
     /// Mute myself, or not.
     MuteMe(bool),
+    /// End the bypass.
+    EndBypass,
     /// Zoom the window, 1.0 = 100 %.
     Zoom(f32),
 }

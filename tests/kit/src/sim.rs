@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use jamulet::client::{Controls, Engine, Handle, Pump, Settings, simulated};
+use jamulet::client::{Controls, Effect, Engine, Handle, Pump, Settings, simulated};
 use jamulet::protocol::{Datagram, classify};
 use jamulet::server::{Config, Core};
 use jamulet::units::{Time, WIRE_RATE_HZ};
@@ -51,17 +51,28 @@ pub struct Musician {
     pub heard: [Vec<f32>; 2],
     /// The host calls `process()` only while this is set.
     pub host_runs: bool,
+    /// How often the host calls at once, and how many blocks' time lies between: (1, 1) plays, (8, 8) works
+    /// ahead, (50, 1) renders.
+    pub calls: (usize, usize),
     /// For the engine.
     pub controls: Controls,
+    /// How often a name was looked up; every name leads to the server.
+    pub lookups: usize,
     engine: Engine,
     pump: Pump,
     address: SocketAddr,
+    /// The computer sleeps until then.
+    wakes_at: Time,
+    /// How far its clock is behind ours: some stand still while the computer sleeps.
+    behind: Duration,
     path: Path,
     rate_hz: f64,
     blocks: Blocks,
     source: Source,
     /// Samples of all blocks so far, and of the next one.
     captured: u64,
+    /// Samples that the sound card has passed by.
+    card: u64,
     next_block: usize,
 }
 
@@ -83,16 +94,35 @@ impl Musician {
             handle,
             heard: [Vec::new(), Vec::new()],
             host_runs: true,
+            calls: (1, 1),
             controls: Controls::default(),
+            lookups: 0,
             engine,
             pump,
             address,
+            wakes_at: Time::ZERO,
+            behind: Duration::ZERO,
             path: Path::new(link, seed),
             rate_hz,
             blocks,
             source,
             captured: 0,
+            card: 0,
             next_block,
+        }
+    }
+
+    /// The host deactivates and activates the plugin again.
+    pub fn reactivate(&mut self) {
+        self.engine.prepare(self.rate_hz, self.blocks.max()).expect("a rate that worked before");
+        self.engine.reset();
+    }
+
+    /// The computer sleeps from `now` on: nothing runs, and what arrives is lost. Its clock goes on or stands still.
+    pub fn sleep(&mut self, now: Time, duration: Duration, clock_stands: bool) {
+        self.wakes_at = now + duration;
+        if clock_stands {
+            self.behind += duration;
         }
     }
 
@@ -102,27 +132,43 @@ impl Musician {
     }
 
     fn next_call(&self) -> Time {
-        let samples = self.captured + self.next_block as u64;
+        let samples = self.card + (self.next_block * self.calls.1) as u64;
         Time::from_micros((samples as f64 * 1e6 / self.rate_hz).ceil() as u64)
     }
 
     fn poll_timeout(&self) -> Option<Time> {
-        earliest([Some(self.next_call()), self.pump.poll_timeout(), self.path.poll_timeout()])
+        let timer = self.pump.poll_timeout().map(|timer| (timer + self.behind).max(self.wakes_at));
+        earliest([Some(self.next_call()), timer, self.path.poll_timeout()])
     }
 
     /// The host's calls that are due, and everything that the client does of itself.
     fn run(&mut self, now: Time) {
+        if now < self.wakes_at {
+            while self.path.down.receive(now).is_some() {}
+            while self.next_call() <= now {
+                self.card += (self.next_block * self.calls.1) as u64;
+            }
+            return;
+        }
+        let (world, now) = (now, now - self.behind);
         self.pump.handle_commands(now);
-        while let Some(datagram) = self.path.down.receive(now) {
+        while let Some(Effect::Resolve { request, .. }) = self.pump.poll_effect() {
+            self.lookups += 1;
+            self.pump.handle_resolved(now, request, Some(vec![SERVER.parse().expect("a literal")]));
+        }
+        while let Some(datagram) = self.path.down.receive(world) {
             self.pump.handle_datagram(now, SERVER.parse().expect("a literal"), &datagram);
         }
-        while self.next_call() <= now {
-            self.process();
-            self.pump.handle_uplink(now);
+        while self.next_call() <= world {
+            self.card += (self.next_block * self.calls.1) as u64;
+            for _ in 0..self.calls.0 {
+                self.process();
+                self.pump.handle_uplink(now);
+            }
         }
         self.pump.handle_timeout(now);
         let up = &mut self.path.up;
-        self.pump.drain_transmits(now, &mut |_, datagram| up.send(now, datagram.to_vec()));
+        self.pump.drain_transmits(now, &mut |_, datagram| up.send(world, datagram.to_vec()));
         self.pump.publish();
     }
 
