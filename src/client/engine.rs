@@ -184,8 +184,8 @@ impl Engine {
     /// Whether this block is rendered, as the host says or the network thread's clock shows.
     fn follow_render(&mut self, controls: &Controls) -> bool {
         let on_trial = self.stream.is_some() && self.shared.is_on_trial();
-        let renders = controls.offline || on_trial || self.shared.is_rendering();
-        if controls.offline || on_trial {
+        let renders = controls.offline || on_trial;
+        if renders {
             // A bounce keeps the take from its first sample on.
             self.levels.be_dry(controls);
         }

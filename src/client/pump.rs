@@ -368,7 +368,7 @@ impl Pump {
                 self.audio_counts_at_start = self.shared.audio_counts();
                 self.rate = UpstreamRate::default();
                 self.host = HostWatch::new(now, self.shared.host_calls());
-                self.shared.set_rendering(false, self.host.trusted());
+                self.shared.set_trusted(self.host.trusted());
                 self.next_refresh = now + REFRESH;
                 self.picture.state = ConnectionState::Connecting { server };
                 self.picture.server_buffer_frames = fixed_frames(self.settings.buffers.server);
@@ -578,7 +578,7 @@ impl Pump {
             return;
         }
         self.host.observe(now, self.shared.host_calls());
-        self.shared.set_rendering(self.host.is_rendering(), self.host.trusted());
+        self.shared.set_trusted(self.host.trusted());
         let activity = self.host.activity(now);
         self.dirty |= self.picture.host != activity;
         self.picture.host = activity;

@@ -16,8 +16,6 @@ use crate::units::BufferSize;
 pub(super) struct Shared {
     /// Network thread: generation of the stream in use, 0 = no session.
     live_generation: AtomicU32,
-    /// Network thread: the host calls faster than time passes.
-    rendering: AtomicBool,
     /// Network thread: the last of `activations` in which the host was seen to play, not to render.
     trusted: AtomicU32,
     /// Network thread: size of our jitter buffer as set, 0 = auto.
@@ -145,15 +143,9 @@ impl Shared {
         self.activations.fetch_add(1, Relaxed);
     }
 
-    /// Network thread: whether the host calls faster than time passes, and the last activation in which it
-    /// was seen to play.
-    pub(super) fn set_rendering(&self, rendering: bool, trusted: u32) {
-        self.rendering.store(rendering, Relaxed);
+    /// Network thread: the last activation in which the host was seen to play, not to render.
+    pub(super) fn set_trusted(&self, trusted: u32) {
         self.trusted.store(trusted, Relaxed);
-    }
-
-    pub(super) fn is_rendering(&self) -> bool {
-        self.rendering.load(Relaxed)
     }
 
     /// Whether the host is yet to show that it plays and does not render.
