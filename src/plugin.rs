@@ -152,6 +152,8 @@ impl Plugin for Jamulet {
         // be wrong for ever. There the client notices by itself that sound comes faster than time passes.
         let knows_mode = context.plugin_api() != PluginApi::Vst3;
         self.offline = knows_mode && config.process_mode == ProcessMode::Offline;
+        let latency_ms = f64::from(self.instance.project.saved().latency_ms);
+        context.set_latency_samples((latency_ms / 1000.0 * f64::from(config.sample_rate)).round() as u32);
         let Some(engine) = self.engine.as_mut().filter(|_| !self.abandoned) else { return true };
         let mut prepare = || engine.prepare(f64::from(config.sample_rate), config.max_buffer_size as usize);
         match self.instance.guard.run(Entry::Activate, || None, || Some(prepare())) {

@@ -176,6 +176,71 @@ fn a_render_keeps_the_take_and_sends_nothing_faster_than_time() -> Result<()> {
     Ok(())
 }
 
+/// Undo, presets, hosts that load twice: the session goes on as if nothing had been.
+#[test]
+fn a_state_that_is_loaded_in_a_session_changes_only_what_differs() -> Result<()> {
+    let _stage = stage();
+    for format in Format::ALL {
+        let (server, address) = server()?;
+        let mut player = self::player(format, 0, &address, "Ann", AMPLITUDE)?;
+        let before = player.plugin().state()?;
+        let channel = player.join()?.count("channel");
+        player.play_on(24_000)?;
+        for _ in 0..20 {
+            player.plugin().set_state(&before)?;
+            player.play_on(1_024)?;
+        }
+        player.plugin().change_project(json!({"name": "Renamed", "address": "elsewhere.invalid"}))?;
+        let snapshot = player.wait_for("the new name", |snapshot| snapshot.names() == ["Renamed"])?;
+        ensure!(snapshot.is_connected() && snapshot.count("channel") == channel, "{}", snapshot.0);
+        player.play_on(24_000)?;
+        ensure!(player.snapshot()?.is_connected(), "{}", player.snapshot()?.0);
+        player.finish()?;
+        ensure!(joined(&server) == 1, "{format:?} joined again");
+    }
+    Ok(())
+}
+
+/// Only where the user wants it, only the first time, and never a duplicated track.
+#[test]
+fn a_project_joins_again_only_if_it_was_asked_to() -> Result<()> {
+    let _stage = stage();
+    for format in Format::ALL {
+        let (server, address) = server()?;
+        let mut first = self::player(format, 0, &address, "Ann", AMPLITUDE)?;
+        first.plugin().change_project(json!({"reconnect": true}))?;
+        first.join()?;
+        let wanted = first.plugin().state()?;
+        assert_eq!(wanted.project()?["joined"], json!(true), "{format:?}");
+        let mut unwanted = wanted.clone();
+        unwanted.change_project(json!({"reconnect": false}))?;
+        ensure!(joined(&server) == 1, "{format:?}: one is here");
+
+        // A duplicated track: the same state while the first one lives.
+        let mut duplicate = format.create()?;
+        duplicate.set_state(&wanted)?;
+        pace::sleep(Duration::from_millis(500));
+        ensure!(joined(&server) == 0, "{format:?}: a duplicate joined");
+        drop(duplicate);
+        first.leave()?;
+        first.finish()?;
+
+        let mut opened = format.create()?;
+        opened.set_state(&unwanted)?;
+        pace::sleep(Duration::from_millis(500));
+        ensure!(joined(&server) == 0, "{format:?}: it joined unasked");
+        drop(opened);
+
+        let mut opened = format.create()?;
+        opened.set_state(&wanted)?;
+        let event = std::iter::repeat_with(|| server.events().recv_timeout(LIMIT))
+            .map_while(Result::ok)
+            .any(|event| matches!(event, Event::Joined { .. }));
+        ensure!(event, "{format:?}: it did not join again");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_host_that_stops_is_named_and_the_session_stays() -> Result<()> {
     let _stage = stage();
