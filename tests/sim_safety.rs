@@ -78,7 +78,7 @@ fn garbage_from_the_host_reaches_nobody_and_leaves_no_trace() {
                 let source = Box::new(move |index: u64| {
                     // A second of garbage in the sixth second, whole blocks of it and single samples.
                     let bad = (5..6).contains(&(index / RATE_HZ as u64))
-                        && (index / 128 % 2 == 0 || index % 7 == 0);
+                        && ((index / 128).is_multiple_of(2) || index.is_multiple_of(7));
                     let sample =
                         if bad { samples[index as usize % samples.len()] } else { sine(index, 0.25) };
                     [sample; 2]
