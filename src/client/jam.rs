@@ -17,6 +17,9 @@ use crate::units::{FrameSize, MAX_FRAME_BYTES, StreamFormat, Time, WIRE_RATE_HZ}
 
 /// After this long without a frame from the engine (or three of its blocks, when that is longer) silence is sent.
 const ENGINE_PATIENCE: Duration = Duration::from_millis(100);
+/// Sound leaves this far ahead of time at most (or three of its blocks): what a host makes faster is
+/// not for the session.
+const MAX_AHEAD: Duration = Duration::from_millis(400);
 /// Frames that may wait for their time: more than the largest block makes.
 const MAX_QUEUED_FRAMES: usize = 512;
 /// Frames that are due this soon leave now: sooner than a thread can be woken again.
@@ -33,6 +36,8 @@ pub(super) struct Jam {
     format: StreamFormat,
     silence: FrameBytes,
     silence_clock: SilenceClock,
+    /// When what has been sent will have been played.
+    sent_until: Time,
     pacer: Pacer,
     drift: DriftLoop,
     queue: VecDeque<(Time, UplinkFrame)>,
@@ -75,6 +80,7 @@ impl Jam {
             format,
             silence: silent_frame(format)?,
             silence_clock: SilenceClock::from(now),
+            sent_until: now,
             pacer: Pacer::default(),
             drift: DriftLoop::new(now),
             queue: VecDeque::with_capacity(MAX_QUEUED_FRAMES),
@@ -151,16 +157,28 @@ impl Jam {
         }
     }
 
-    /// Takes over what the engine has made since the last call.
-    pub(super) fn take_uplink(&mut self, now: Time, shared: &Shared, uplink: &mut Consumer<UplinkFrame>) {
+    /// Takes over what the engine has made since the last call; while the host is `rendering` nobody wants it.
+    pub(super) fn take_uplink(
+        &mut self,
+        now: Time,
+        shared: &Shared,
+        uplink: &mut Consumer<UplinkFrame>,
+        rendering: bool,
+    ) {
         if self.drift.correction() != 0.0 {
             // Frames now end anywhere in a block, sooner or later just after its start.
             let block = shared.block_seconds().unwrap_or(0.0) * f64::from(WIRE_RATE_HZ);
             self.pacer.hold_at_least(block.ceil() as u32 + 1);
         }
+        if rendering {
+            self.queue.clear();
+        }
         while let Ok(frame) = uplink.pop() {
-            self.drift.note_host(now, frame.progress.captured, frame.progress.steered);
-            let wanted = frame.generation == self.generation && !self.leaving && !self.hold_sound;
+            if !rendering {
+                self.drift.note_host(now, frame.progress.captured, frame.progress.steered);
+            }
+            let wanted =
+                frame.generation == self.generation && !self.leaving && !self.hold_sound && !rendering;
             if wanted && self.queue.len() < MAX_QUEUED_FRAMES {
                 self.queue.push_back((self.pacer.due(now, frame.age_samples), frame));
             }
@@ -203,6 +221,9 @@ impl Jam {
             .map_or(ENGINE_PATIENCE, |block| Duration::from_secs_f64(3.0 * block).max(ENGINE_PATIENCE));
         while self.queue.front().is_some_and(|(due, _)| *due <= now + DUE_SLACK) {
             let Some((_, frame)) = self.queue.pop_front() else { break };
+            if self.sent_until.since(now) > MAX_AHEAD.max(patience) {
+                continue;
+            }
             self.send_frame(now, &frame.bytes, send);
             self.silence_clock = SilenceClock::from(now + patience);
         }
@@ -230,6 +251,7 @@ impl Jam {
         packet[frame.len()] = self.counter;
         let length = frame.len() + usize::from(with_counter);
         self.counter = self.counter.wrapping_add(1);
+        self.sent_until = self.sent_until.max(now) + self.format.frame.duration();
         self.counts.sent += 1;
         self.counts.sent_bytes += length as u64;
         send(self.server, &packet[..length]);
