@@ -11,6 +11,7 @@ mod meter;
 mod mix;
 mod playout;
 mod resampler;
+mod sanitise;
 
 pub use codec::{CodecError, Decoder, Encoder, check_custom_modes};
 pub use denormal::FlushDenormals;
@@ -23,3 +24,4 @@ pub use mix::{
 };
 pub use playout::{Played, Playout};
 pub use resampler::{Resampler, ResamplerError, SampleFifo};
+pub use sanitise::{DcBlocker, tame};

@@ -4,12 +4,15 @@
 //! `Pump` and the sockets, [`Handle`] and [`Snapshot`] what windows and parameters use. [`create`]
 //! makes a running client; [`simulated`] one without thread or socket, for tests on a virtual clock.
 
+mod drift;
 mod driver;
 mod engine;
 mod handle;
+mod host_watch;
 mod jam;
 mod pacer;
 mod pump;
+mod reconnect;
 mod settings;
 mod shared;
 mod snapshot;

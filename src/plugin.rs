@@ -47,7 +47,7 @@ pub struct Jamulet {
     abandoned: bool,
     /// Channels of the track, 1 or 2.
     input_channels: usize,
-    /// The host renders faster than time passes, and nobody can play along with that.
+    /// The host says that it renders.
     offline: bool,
     _registration: diagnostics::Registration,
 }
@@ -145,10 +145,15 @@ impl Plugin for Jamulet {
         &mut self,
         layout: &AudioIOLayout,
         config: &BufferConfig,
-        _context: &mut impl ActivateContext<Self>,
+        context: &mut impl ActivateContext<Self>,
     ) -> bool {
         self.input_channels = layout.main_input_channels.map_or(0, |channels| channels.get() as usize);
-        self.offline = config.process_mode == ProcessMode::Offline;
+        // nice-plug 0.4.2 hands the mode of the setup *before* this one to VST3 plugins: after a render it would
+        // be wrong for ever. There the client notices by itself that sound comes faster than time passes.
+        let knows_mode = context.plugin_api() != PluginApi::Vst3;
+        self.offline = knows_mode && config.process_mode == ProcessMode::Offline;
+        let latency_ms = f64::from(self.instance.project.saved().latency_ms);
+        context.set_latency_samples((latency_ms / 1000.0 * f64::from(config.sample_rate)).round() as u32);
         let Some(engine) = self.engine.as_mut().filter(|_| !self.abandoned) else { return true };
         let mut prepare = || engine.prepare(f64::from(config.sample_rate), config.max_buffer_size as usize);
         match self.instance.guard.run(Entry::Activate, || None, || Some(prepare())) {
@@ -183,13 +188,14 @@ impl Plugin for Jamulet {
         context: &mut impl ProcessContext<Self>,
     ) -> ProcessStatus {
         let io = buffer.as_slice();
-        let Some(engine) = self.engine.as_mut().filter(|_| !self.abandoned && !self.offline) else {
+        let Some(engine) = self.engine.as_mut().filter(|_| !self.abandoned) else {
             pass_through(io, self.input_channels);
             return ProcessStatus::KeepAlive;
         };
         // As an app the track is a microphone, and its sound from a loudspeaker would be feedback.
         let pass_dry = context.plugin_api() != PluginApi::Standalone;
-        let controls = Controls { pass_dry, ..self.instance.params.levels().controls() };
+        let controls =
+            Controls { pass_dry, offline: self.offline, ..self.instance.params.levels().controls() };
         let mut entered = false;
         let process = || {
             entered = true;

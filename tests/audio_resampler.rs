@@ -158,6 +158,51 @@ fn equal_rates_pass_every_bit() {
 }
 
 #[test]
+fn a_steerable_one_at_equal_rates_delays_and_changes_no_bit_until_it_is_steered() {
+    let mut resampler = Resampler::steerable(48_000.0, 48_000.0, Layout::Stereo, 512).unwrap();
+    assert!(!resampler.is_bypass());
+    let delay = resampler.latency_frames() as usize;
+    assert!(delay <= 16, "{delay} samples");
+    let input: Vec<f32> = (0..1024u32).map(|at| f32::from_bits(0x3f00_0000 + at * 7919)).collect();
+    let mut fifo = SampleFifo::with_capacity(600, 2);
+    resampler.process(&input, &mut fifo);
+    let mut out = vec![0.0; 1024];
+    assert_eq!(fifo.pop_into(&mut out), 1024);
+    assert!(out[..2 * (delay - 1)].iter().all(|value| *value == 0.0));
+    assert!(input[..1024 - 2 * delay] == out[2 * delay..]);
+}
+
+#[test]
+fn a_changing_speed_is_followed_without_noise() {
+    for (from, to) in [(48_000.0, 48_000.0), (44_100.0, 48_000.0), (48_000.0, 44_100.0)] {
+        for ppm in [-300.0, 0.7, 20.0, 300.0] {
+            let hz = 5000.0;
+            let mut resampler = Resampler::steerable(from, to, Layout::Mono, 128).unwrap();
+            let mut fifo = SampleFifo::with_capacity(400, 1);
+            let mut out = Vec::new();
+            for (index, block) in sine(hz, from, 2 * from as usize).chunks(128).enumerate() {
+                // Well before the half that is judged.
+                if index == 20 {
+                    resampler.set_speed(1.0 + ppm * 1e-6);
+                }
+                resampler.process(block, &mut fifo);
+                let at = out.len();
+                out.resize(at + fifo.len_frames(), f32::NAN);
+                fifo.pop_into(&mut out[at..]);
+            }
+            let largest = out.windows(2).skip(200).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f32::max);
+            assert!(f64::from(largest) < 1.01 * TAU * hz / to * 0.5, "{from} → {to} Hz, {ppm} ppm: a step");
+            let heard_hz = hz * (1.0 + ppm * 1e-6);
+            let (amplitude, _, rest) = fit(&out[out.len() / 2..], heard_hz, to);
+            let noise = db(rest / (amplitude / SQRT_2));
+            println!("{from} → {to} Hz, {ppm} ppm: THD+N {noise:.1} dB");
+            assert!(noise < -95.0, "{from} → {to} Hz, {ppm} ppm: THD+N {noise} dB");
+            assert!(db(amplitude / 0.5).abs() < 0.05);
+        }
+    }
+}
+
+#[test]
 fn block_sizes_make_no_difference() {
     for (from, to) in
         [(44_100.0, 48_000.0), (48_000.0, 44_100.0), (96_000.0, 48_000.0), (48_000.0, 192_000.0)]

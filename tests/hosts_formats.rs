@@ -9,11 +9,12 @@ const LAYOUTS: [ChannelLayout; 3] =
     [ChannelLayout::STEREO, ChannelLayout::MONO, ChannelLayout::MONO_TO_STEREO];
 
 /// What a fresh instance offers: name, default as text, automatable.
-const PARAMETERS: [(&str, &str, bool); 5] = [
+const PARAMETERS: [(&str, &str, bool); 6] = [
     ("Send level", "0.0 dB", true),
     ("Return level", "0.0 dB", true),
     ("Dry monitor level", "off", true),
     ("Mute myself", "Off", true),
+    ("Bypass", "Off", true),
     ("Connect", "Off", false),
 ];
 
@@ -120,6 +121,54 @@ fn a_state_does_not_connect() -> Result<()> {
         state.0["params"]["connect"] = json!({"bool": true});
         plugin.set_state(&state)?;
         assert_eq!(plugin.value_of("Connect")?, 0.0, "{format:?}");
+    }
+    Ok(())
+}
+
+/// What the host is told is the user's number, and nothing without one.
+#[test]
+fn the_reported_latency_is_what_the_user_set() -> Result<()> {
+    for format in Format::ALL {
+        let mut plugin = format.create()?;
+        for (latency_ms, rate_hz, samples) in
+            [(0, 48_000.0, 0), (25, 48_000.0, 1200), (25, 44_100.0, 1103), (0, 96_000.0, 0)]
+        {
+            plugin.change_project(json!({"latency_ms": latency_ms}))?;
+            let audio = plugin.activate(rate_hz, 512)?;
+            assert_eq!(plugin.latency()?, samples, "{format:?}: {latency_ms} ms at {rate_hz} Hz");
+            plugin.deactivate(audio)?;
+        }
+    }
+    Ok(())
+}
+
+/// A project may be of a version to come: what is known is taken, what is not is ignored.
+#[test]
+fn older_and_newer_states_are_taken_as_far_as_they_are_known() -> Result<()> {
+    for format in Format::ALL {
+        let mut plugin = format.create()?;
+        let mut newer = plugin.state()?;
+        newer.change_project(
+            json!({"version": 99, "name": "Ann", "hologram": {"depth": 3}, "quality": "hyper"}),
+        )?;
+        newer.0["params"]["warp"] = json!({"f32": 0.5});
+        newer.0["version"] = json!("99.0.0");
+        plugin.set_state(&newer)?;
+        assert_eq!(plugin.state()?.project()?["name"], json!("Ann"), "{format:?}");
+        assert_eq!(plugin.state()?.project()?["quality"], json!("normal"), "{format:?}");
+        // Version 1 knew neither of these, nor the bypass.
+        let mut older = plugin.state()?;
+        let mut project = older.project()?;
+        let fields = project.as_object_mut().context("an object")?;
+        for key in ["reconnect", "joined", "number", "latency_ms"] {
+            assert!(fields.remove(key).is_some(), "{key}");
+        }
+        fields.insert("version".to_owned(), json!(1));
+        older.0["fields"]["jamulet"] = json!(project.to_string());
+        older.0["params"].as_object_mut().context("an object")?.remove("bypass");
+        plugin.set_state(&older)?;
+        let project = plugin.state()?.project()?;
+        assert_eq!((&project["name"], &project["latency_ms"]), (&json!("Ann"), &json!(0)), "{format:?}");
     }
     Ok(())
 }

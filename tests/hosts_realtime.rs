@@ -134,13 +134,13 @@ fn automation_while_connected() -> Result<()> {
             player.join()?;
             for step in 0..50 {
                 let value = f64::from(step % 10) / 10.0;
-                for name in ["Send level", "Return level", "Dry monitor level", "Mute myself"] {
+                for name in ["Send level", "Return level", "Dry monitor level", "Mute myself", "Bypass"] {
                     player.automate(name, value)?;
                 }
                 player.play_on(480)?;
             }
             player.leave()?;
-            clean("automation", format, &player.finish()?.1, 50 * 4 + 2)?;
+            clean("automation", format, &player.finish()?.1, 50 * 5 + 2)?;
         }
         Ok(())
     })

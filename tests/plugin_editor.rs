@@ -3,7 +3,7 @@
 #![cfg(feature = "plugin")]
 
 use egui::{Event, Modifiers, PointerButton, Pos2, Rect, Shape, vec2};
-use jamulet::client::{ConnectionState, Failure, MeterReading, Snapshot, Stats};
+use jamulet::client::{ConnectionState, Failure, HostActivity, MeterReading, Snapshot, Stats};
 use jamulet::plugin::params::Levels;
 use jamulet::plugin::state::SavedState;
 use jamulet::plugin::view::{Action, Level, Model, View, theme};
@@ -234,16 +234,23 @@ fn states() -> Vec<(&'static str, Snapshot)> {
     let mut licence = connected();
     licence.licence_required = true;
     let mut idle_host = connected();
-    idle_host.host_idle = true;
+    idle_host.host = HostActivity::Stopped;
+    let mut rendering = connected();
+    rendering.host = HostActivity::Rendering;
+    let mut bursts = connected();
+    bursts.host = HostActivity::Bursts;
     vec![
         ("empty", Snapshot::default()),
         ("resolving", state(ConnectionState::Resolving)),
         ("connecting", state(ConnectionState::Connecting { server })),
         ("no answer", state(ConnectionState::Failed(Failure::NoAnswer { server }))),
+        ("lost", state(ConnectionState::Waiting(Failure::TimedOut { server }))),
         ("full", state(ConnectionState::Failed(Failure::ServerFull { server }))),
         ("connected", connected()),
         ("licence", licence),
         ("host idle", idle_host),
+        ("rendering", rendering),
+        ("bursts", bursts),
     ]
 }
 
@@ -286,6 +293,7 @@ fn states_are_told_in_words() {
     let no_answer = find("no answer");
     assert!(no_answer.says("No answer from 192.0.2.7:22124 within 5 s"), "{:?}", no_answer.words());
     assert!(no_answer.says("firewall"));
+    assert!(find("lost").says("trying again") && find("lost").words().contains(&"Stop trying"));
     assert!(find("full").says("is full"));
     let seen = find("connected");
     for part in [
@@ -314,7 +322,21 @@ fn states_are_told_in_words() {
     }
     assert!(!seen.says("<"), "markup is shown");
     assert!(find("licence").words().contains(&"Accept"));
-    assert!(find("host idle").says("host is not running audio"));
+    assert!(find("host idle").says("host is not running this plugin"));
+    assert!(find("rendering").says("host is rendering"));
+    assert!(find("bursts").says("anticipative FX"));
+}
+
+#[test]
+fn a_bypass_is_said_and_ended_here() {
+    for size in [(960.0, 600.0), (600.0, 420.0)] {
+        let mut desk = Desk::new(size.0, size.1).with(connected());
+        desk.levels.bypass = true;
+        let seen = desk.look();
+        seen.assert_tidy(desk.size, "bypassed");
+        assert!(seen.says("Bypassed: you hear only your own track"), "{:?}", seen.words());
+        assert_eq!(desk.click("Bypassed"), [Action::EndBypass]);
+    }
 }
 
 #[test]

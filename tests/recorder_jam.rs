@@ -51,11 +51,9 @@ impl RecordedJam {
 
     /// Goes on until `second`.
     fn run_to(&mut self, second: usize) {
-        let nanos = self.tick.nanos();
         while self.ticks * self.tick.samples() < second * 48_000 {
             self.ticks += 1;
-            let at = Time::from_micros(self.ticks as u64 * nanos / 1000);
-            self.jam.run(at.since(self.jam.now));
+            self.jam.run(self.jam.next_tick().since(self.jam.now));
             self.note_who_is_there();
             if self.ticks.is_multiple_of(WORK_TICKS) {
                 self.work();

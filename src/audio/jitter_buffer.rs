@@ -22,6 +22,11 @@
 //! [`DROP_ABOVE`] over or [`INSERT_BELOW`] under it, one frame is left out or put in: a *slip*.
 //! Both limits together are wider than one frame, so a slip never provokes the opposite one.
 //!
+//! Where whoever plays adapts its speed to the sender's ([`JitterBuffer::set_steered`]), frames arrive and
+//! are pulled equally fast, but at points in the frame time that wander past each other: the reserve reads
+//! half a frame high for a while and then half a frame low, for minutes. Both limits are then wide enough
+//! for that and a slip, and [`JitterBuffer::surplus`] tells by how much to play faster.
+//!
 //! # What the automatic size does
 //!
 //! It takes the smallest depth that would have let at most 0.05 % of the frames that arrived within
@@ -50,6 +55,10 @@ const INSERT_BELOW: f32 = 0.5;
 /// Likewise, while more than [`LATE_SHARE`] of the frames come late. With [`DROP_ABOVE`] this is
 /// still one whole frame wide.
 const INSERT_BELOW_WHEN_LATE: f32 = 0.1;
+/// The same three limits while the speed is steered: more than two frames wide.
+const DROP_ABOVE_WHEN_STEERED: f32 = 1.4;
+const INSERT_BELOW_WHEN_STEERED: f32 = 0.75;
+const INSERT_BELOW_WHEN_STEERED_AND_LATE: f32 = 0.6;
 /// Share of late frames that makes the buffer prefer the deeper of two possible phases.
 const LATE_SHARE: f32 = 0.01;
 /// From this deviation on, in frames, slips follow each other quickly.
@@ -137,6 +146,9 @@ pub struct JitterBuffer {
     burst: f32,
     /// What was measured under other pulls says nothing: begin anew with the next one.
     remeasure: bool,
+    steered: bool,
+    /// Deviation of the reserve from the wanted one, as measured last, in frames.
+    deviation: Option<f32>,
     arrivals: Arrivals,
     slip: Option<Slip>,
     /// Frames short of the target: gaps are not skipped but waited for, which costs nothing more.
@@ -192,6 +204,8 @@ impl JitterBuffer {
             depth: AUTO_START_DEPTH,
             burst: 1.0,
             remeasure: false,
+            steered: false,
+            deviation: None,
             arrivals: Arrivals::new(frame),
             slip: None,
             short: 0,
@@ -342,6 +356,28 @@ impl JitterBuffer {
         self.burst = burst;
     }
 
+    /// From now on the speed at which frames are pulled is adapted to the sender's: only larger deviations
+    /// are brought back by slips.
+    pub fn set_steered(&mut self) {
+        self.steered = true;
+    }
+
+    /// Sequence number of the next frame to be played; `None` while nothing plays.
+    pub fn playhead(&self) -> Option<i64> {
+        self.first.map(|_| self.next)
+    }
+
+    /// Frames wanted in hand just after the largest pull.
+    pub fn reserve_frames(&self) -> u8 {
+        self.depth - 1
+    }
+
+    /// Frames held beyond the wanted ones, mean of the last two seconds; below 0: missing ones. `None` while
+    /// nothing is known.
+    pub fn surplus(&self) -> Option<f32> {
+        self.deviation
+    }
+
     /// What happened so far. Frames missing at the end of what has come count as lost only once the stream goes
     /// on: the peer may have stopped.
     pub fn stats(&self) -> BufferStats {
@@ -424,6 +460,7 @@ impl JitterBuffer {
         self.next = self.newest.wrapping_add(1).wrapping_sub(depth);
         self.buffered = (0..depth).filter(|ahead| self.has(self.next.wrapping_add(*ahead))).count();
         self.arrivals.clear();
+        self.deviation = None;
         self.pull = 0;
         self.slip = None;
         self.short = 0;
@@ -451,11 +488,17 @@ impl JitterBuffer {
         let quick = self.frames_in(QUICK_CHECK_MS);
         let starting = self.age < self.frames_in(START_MS);
         self.until_check = if starting { quick } else { self.frames_in(CHECK_MS) };
-        let Some(recent) = self.arrivals.recent(self.burst) else { return };
+        let recent = self.arrivals.recent(self.burst);
+        self.deviation = recent.as_ref().map(|recent| recent.reserve - self.reserve() as f32);
+        let (Some(recent), Some(deviation)) = (recent, self.deviation) else { return };
         self.short = 0;
-        let deviation = recent.reserve - self.reserve() as f32;
-        let insert_below = if recent.late_share > LATE_SHARE { INSERT_BELOW_WHEN_LATE } else { INSERT_BELOW };
-        if deviation > DROP_ABOVE {
+        let (drop_above, insert_below) = match (self.steered, recent.late_share > LATE_SHARE) {
+            (false, false) => (DROP_ABOVE, INSERT_BELOW),
+            (false, true) => (DROP_ABOVE, INSERT_BELOW_WHEN_LATE),
+            (true, false) => (DROP_ABOVE_WHEN_STEERED, INSERT_BELOW_WHEN_STEERED),
+            (true, true) => (DROP_ABOVE_WHEN_STEERED, INSERT_BELOW_WHEN_STEERED_AND_LATE),
+        };
+        if deviation > drop_above {
             self.slip = Some(Slip::Drop { patience: self.frames_in(DROP_PATIENCE_MS) });
         } else if deviation < -insert_below {
             self.slip = Some(Slip::Insert);

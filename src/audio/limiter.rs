@@ -1,4 +1,4 @@
-//! Keeps a mix below full scale.
+//! Keeps a mix below full scale, or what comes back to a musician below a ceiling above it.
 //!
 //! # Why this kind
 //!
@@ -15,27 +15,33 @@
 
 use crate::units::{Layout, WIRE_RATE_HZ};
 
-/// Up to −1 dBFS every sample passes unchanged.
+/// Up to 1 dB below the ceiling every sample passes unchanged; relative to the ceiling.
 const THRESHOLD: f32 = 0.891_250_9;
 /// What the curve has left above it.
 const ROOM: f32 = 1.0 - THRESHOLD;
-/// The loudest sample that sets the gain by its size (60 dB above full scale: 150 channels at a
+/// The loudest sample that sets the gain by its size (60 dB above the ceiling: 150 channels at a
 /// fader of 2 reach 50 dB). A worse one, which can only be garbage, must not mute for seconds.
 const MAX_INPUT: f32 = 1000.0;
-/// The gain waits for this long after a peak: half a period of 40 Hz.
-const HOLD_SAMPLES: u32 = WIRE_RATE_HZ / 80;
+/// The gain waits for this long after a peak, in seconds: half a period of 40 Hz.
+const HOLD_S: f64 = 1.0 / 80.0;
 /// A peak that wants almost the present gain (within 0.2 dB) makes it wait again: the samples of a
 /// steady tone do not always hit its crest.
 const KEEP: f32 = 1.02;
-/// Then it comes back with this time constant, in samples (60 ms) …
-const RELEASE_SAMPLES: f32 = 0.06 * WIRE_RATE_HZ as f32;
+/// Then it comes back with this time constant, in seconds …
+const RELEASE_S: f64 = 0.06;
 /// … towards a little more than 1, so that it arrives.
 const RELEASE_TO: f32 = 1.05;
 
-/// The limiter of one mix: above −1 dBFS softly down, never above full scale, no delay. Both sides
-/// of a stereo mix get the same gain, so that the image does not move.
+/// The limiter of one mix: from 1 dB below its ceiling on softly down, never above it, no delay. Both
+/// sides of a stereo mix get the same gain, so that the image does not move.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limiter {
+    /// Nothing is louder than this, linear.
+    ceiling: f32,
+    /// See [`HOLD_S`], in samples.
+    hold_samples: u32,
+    /// See [`RELEASE_S`], in samples.
+    release_samples: f32,
     /// 0..=1; 1 is rest.
     gain: f32,
     /// Samples until the gain may rise.
@@ -43,28 +49,36 @@ pub struct Limiter {
 }
 
 impl Limiter {
-    /// At rest.
+    /// At full scale and 48 kHz, at rest.
     pub const fn new() -> Self {
-        Self { gain: 1.0, hold: 0 }
+        Self::with_ceiling(1.0, WIRE_RATE_HZ as f64)
     }
 
-    /// Limits a piece of the mix in place, interleaved in `layout` at 48 kHz. What comes out lies
-    /// within −1.0..=1.0 whatever goes in; NaN becomes silence. Realtime-safe.
+    /// At `ceiling` (linear, above 0) for sound at `rate_hz`, at rest. A power of two is applied exactly.
+    pub const fn with_ceiling(ceiling: f32, rate_hz: f64) -> Self {
+        let (hold_samples, release_samples) = ((HOLD_S * rate_hz) as u32, (RELEASE_S * rate_hz) as f32);
+        Self { ceiling, hold_samples, release_samples, gain: 1.0, hold: 0 }
+    }
+
+    /// Limits a piece of the mix in place, interleaved in `layout`. What comes out lies within
+    /// the ceiling whatever goes in; NaN becomes silence. Realtime-safe.
     pub fn limit(&mut self, mix: &mut [f32], layout: Layout) {
         // The usual case in one pass without branches; a NaN is not at or below anything.
-        if self.gain == 1.0 && mix.iter().fold(true, |quiet, value| quiet & (value.abs() <= THRESHOLD)) {
+        let threshold = THRESHOLD * self.ceiling;
+        if self.gain == 1.0 && mix.iter().fold(true, |quiet, value| quiet & (value.abs() <= threshold)) {
             return;
         }
         for sample in mix.chunks_mut(layout.channels()) {
             let mut peak = 0.0_f32;
             for value in &mut *sample {
-                *value = if value.is_nan() { 0.0 } else { value.clamp(-MAX_INPUT, MAX_INPUT) };
+                let relative = *value / self.ceiling;
+                *value = if relative.is_nan() { 0.0 } else { relative.clamp(-MAX_INPUT, MAX_INPUT) };
                 peak = peak.max(value.abs());
             }
             self.follow(peak);
             for value in sample {
                 // The product may exceed 1 by its rounding.
-                *value = (*value * self.gain).clamp(-1.0, 1.0);
+                *value = (*value * self.gain).clamp(-1.0, 1.0) * self.ceiling;
             }
         }
     }
@@ -78,11 +92,11 @@ impl Limiter {
         let wanted = wanted_gain(peak);
         if wanted <= self.gain * KEEP && wanted < 1.0 {
             self.gain = self.gain.min(wanted);
-            self.hold = HOLD_SAMPLES;
+            self.hold = self.hold_samples;
         } else if self.hold > 0 {
             self.hold -= 1;
         } else if self.gain < 1.0 {
-            let risen = self.gain + (RELEASE_TO - self.gain) / RELEASE_SAMPLES;
+            let risen = self.gain + (RELEASE_TO - self.gain) / self.release_samples;
             self.gain = risen.min(wanted);
         }
     }
@@ -155,7 +169,7 @@ mod tests {
             last = limiter.gain();
             samples += 1;
         }
-        assert!(samples > HOLD_SAMPLES as usize);
+        assert!(samples > (HOLD_S * 48_000.0) as usize);
         assert!(samples < 48_000 / 4, "within 250 ms: {samples}");
         let mut sound = sine(440.0, 0.7, 1024);
         let before = sound.clone();
@@ -177,6 +191,21 @@ mod tests {
                 limiter.limit(&mut [0.0; 256], layout);
             }
             assert_eq!(limiter.gain(), 1.0);
+        }
+    }
+
+    #[test]
+    fn a_higher_ceiling_moves_everything_up() {
+        for rate_hz in [44_100.0, 192_000.0] {
+            let mut limiter = Limiter::with_ceiling(2.0, rate_hz);
+            let quiet = sine(440.0, 2.0 * THRESHOLD, 4800);
+            let mut sound = quiet.clone();
+            limiter.limit(&mut sound, Layout::Stereo);
+            assert_eq!(sound, quiet, "up to 5 dBFS bit by bit");
+            let mut loud = sine(440.0, 100.0, 48_000);
+            limiter.limit(&mut loud, Layout::Stereo);
+            let peak = loud.iter().fold(0.0_f32, |peak, value| peak.max(value.abs()));
+            assert!((1.8..=2.0).contains(&peak), "{rate_hz}: {peak}");
         }
     }
 

@@ -140,6 +140,26 @@ impl Playout {
         self.buffer.set_burst(frames_per_pull);
     }
 
+    /// The speed of playing is being steered, see [`JitterBuffer::set_steered`].
+    pub fn set_steered(&mut self) {
+        self.buffer.set_steered();
+    }
+
+    /// The frame to be played next, see [`JitterBuffer::playhead`].
+    pub fn playhead(&self) -> Option<i64> {
+        self.buffer.playhead()
+    }
+
+    /// Frames wanted after a pull, see [`JitterBuffer::reserve_frames`].
+    pub fn reserve_frames(&self) -> u8 {
+        self.buffer.reserve_frames()
+    }
+
+    /// Frames held beyond the target, see [`JitterBuffer::surplus`].
+    pub fn surplus(&self) -> Option<f32> {
+        self.buffer.surplus()
+    }
+
     /// The jitter buffer's size now, in frames.
     pub fn size_frames(&self) -> u8 {
         self.buffer.size_frames()

@@ -19,6 +19,10 @@ const PASS_BAND: f64 = 0.79;
 /// Start of the stop band, likewise. What lies between 1 and this folds back to above
 /// 2 − this = 0.91 (20 kHz of 22.05), where nobody hears it; it buys a filter of half the length.
 const STOP_BAND: f64 = 1.09;
+/// The same where both rates are all but equal: nothing folds back, and what lies between 1 and this is an
+/// image above 19 kHz. It is as far from 1 as the pass band, so that every sample that is asked for where
+/// an input sample lies is that sample, bit for bit.
+const STOP_BAND_AT_EQUAL_RATES: f64 = 2.0 - PASS_BAND;
 /// Attenuation in the stop band, in dB.
 const STOP_BAND_DB: f64 = 100.0;
 /// Positions in the table per sample of the lower rate: interpolating linearly between them leaves
@@ -38,7 +42,9 @@ pub enum ResamplerError {
 /// Converts one interleaved stream from one rate to another. Never allocates after [`Self::new`].
 pub struct Resampler {
     channels: usize,
-    /// Input samples per output sample.
+    /// Input samples per output sample: as made …
+    nominal_step: f64,
+    /// … and now.
     step: f64,
     filter: Option<Filter>,
     /// The last `2 · taps` input samples of each channel at most, oldest first, and room for more.
@@ -61,15 +67,37 @@ impl Resampler {
         layout: Layout,
         max_input_frames: usize,
     ) -> Result<Self, ResamplerError> {
+        Self::with_filter(from_hz, to_hz, layout, max_input_frames, from_hz != to_hz)
+    }
+
+    /// The same for a ratio that will be changed: at equal rates, too, the samples go through the filter,
+    /// which at speed 1 delays them and changes no bit. Allocates.
+    pub fn steerable(
+        from_hz: f64,
+        to_hz: f64,
+        layout: Layout,
+        max_input_frames: usize,
+    ) -> Result<Self, ResamplerError> {
+        Self::with_filter(from_hz, to_hz, layout, max_input_frames, true)
+    }
+
+    fn with_filter(
+        from_hz: f64,
+        to_hz: f64,
+        layout: Layout,
+        max_input_frames: usize,
+        filtered: bool,
+    ) -> Result<Self, ResamplerError> {
         for rate in [from_hz, to_hz] {
             if !RATES_HZ.contains(&rate) {
                 return Err(ResamplerError::Rate(rate));
             }
         }
-        let filter = (from_hz != to_hz).then(|| Filter::new(from_hz, to_hz));
+        let filter = filtered.then(|| Filter::new(from_hz, to_hz));
         let room = filter.as_ref().map_or(0, |filter| filter.taps + max_input_frames.clamp(64, 8192));
         let mut resampler = Self {
             channels: layout.channels(),
+            nominal_step: from_hz / to_hz,
             step: from_hz / to_hz,
             filter,
             history: std::array::from_fn(|_| vec![0.0; room]),
@@ -104,6 +132,12 @@ impl Resampler {
         }
     }
 
+    /// Goes through the input `speed` times as fast as the rates say, from the next output sample on; within
+    /// 1 % of 1 (clamped). A bypass stays one.
+    pub fn set_speed(&mut self, speed: f64) {
+        self.step = self.nominal_step * if speed.is_nan() { 1.0 } else { speed.clamp(0.99, 1.01) };
+    }
+
     /// Rates are equal: samples pass unchanged and without delay.
     pub fn is_bypass(&self) -> bool {
         self.filter.is_none()
@@ -116,7 +150,10 @@ impl Resampler {
 
     /// Most samples per channel that `input_frames` can become.
     pub fn max_output_frames(&self, input_frames: usize) -> usize {
-        if self.is_bypass() { input_frames } else { (input_frames as f64 / self.step) as usize + 2 }
+        if self.is_bypass() {
+            return input_frames;
+        }
+        (input_frames as f64 / (0.99 * self.nominal_step)) as usize + 2
     }
 
     /// Forgets the past: silence before the next sample.
@@ -167,8 +204,9 @@ impl Filter {
         let low = from_hz.min(to_hz);
         // All frequencies from here on in cycles per input sample.
         let nyquist = 0.5 * low / from_hz;
-        let cutoff = 0.5 * (PASS_BAND + STOP_BAND) * nyquist;
-        let transition = (STOP_BAND - PASS_BAND) * nyquist;
+        let stop_band = if from_hz == to_hz { STOP_BAND_AT_EQUAL_RATES } else { STOP_BAND };
+        let cutoff = 0.5 * (PASS_BAND + stop_band) * nyquist;
+        let transition = (stop_band - PASS_BAND) * nyquist;
         // Kaiser's formulas for length and shape.
         let length = (STOP_BAND_DB - 7.95) / (14.36 * transition);
         let beta = 0.1102 * (STOP_BAND_DB - 8.7);
@@ -188,7 +226,9 @@ impl Filter {
                 .collect();
             // Unity at 0 Hz in every row, or a constant would come out with ripples.
             let sum: f64 = row.iter().sum();
-            table.extend(row.iter().map(|tap| (tap / sum) as f32));
+            // What is nothing but rounding is nothing.
+            let exact = |tap: &f64| if tap.abs() < 1e-12 { 0.0 } else { (tap / sum) as f32 };
+            table.extend(row.iter().map(exact));
         }
         Self { taps, positions, table }
     }

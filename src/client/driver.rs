@@ -81,7 +81,7 @@ impl Driver {
                 self.pump.handle_resolved(now, request, addresses);
             }
             if let Err(error) = line.exchange(&mut self.waiter, &mut self.pump) {
-                self.pump.handle_socket_error(error.to_string());
+                self.pump.handle_socket_error(now, error.to_string());
                 line.close(&mut self.waiter);
             }
             self.handle_effects(&answer_sender);
@@ -95,7 +95,7 @@ impl Driver {
             let timeout = deadline.map(|deadline| deadline.since(clock_now()));
             if self.waiter.wait(line.socket.as_ref(), timeout).is_err() {
                 // Nothing that anybody could mend; without an end a broken poller would burn a core.
-                self.pump.handle_socket_error("waiting for the network failed".to_owned());
+                self.pump.handle_socket_error(clock_now(), "waiting for the network failed".to_owned());
                 self.pump.publish();
                 self.notify.call();
                 return;
@@ -128,7 +128,11 @@ impl Line {
             waiter.watch(&socket)?;
             self.socket = Some(socket);
         }
-        let Some(socket) = &self.socket else { return Ok(()) };
+        let Some(socket) = &self.socket else {
+            // An attempt to reconnect may be due.
+            pump.handle_timeout(clock_now());
+            return Ok(());
+        };
         while socket.receive(&mut self.inbox)? > 0 {
             let now = clock_now();
             for (from, datagram) in self.inbox.iter() {

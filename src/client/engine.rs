@@ -8,10 +8,16 @@ use rtrb::{Consumer, Producer};
 
 use super::handle::Lifeline;
 use super::shared::{AudioCounts, Shared};
-use super::stream::{DownlinkFrame, FrameBytes, Stream, UplinkFrame};
-use crate::audio::{FlushDenormals, Played, Resampler, ResamplerError, SampleFifo};
+use super::stream::{DownlinkFrame, FrameBytes, Progress, Stream, UplinkFrame};
+use crate::audio::{DcBlocker, FlushDenormals, Limiter, Played, Resampler, ResamplerError, SampleFifo, tame};
 use crate::net::Waker;
 use crate::units::{Layout, MAX_FRAME_SAMPLES, WIRE_RATE_HZ};
+
+/// What comes back is never louder than this, linear: 6 dB above full scale, where only an accident gets.
+const RETURN_CEILING: f32 = 2.0;
+
+/// After this long without a frame the track's own sound is let through again, in samples at 48 kHz (one second).
+const SILENT_SAMPLES: f64 = WIRE_RATE_HZ as f64;
 
 /// Levels for one block, linear; changes are ramped, so they may jump from block to block.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,12 +33,24 @@ pub struct Controls {
     /// Let the track's own sound through while nothing comes back. Off where the track is a microphone beside
     /// the loudspeakers.
     pub pass_dry: bool,
+    /// Let the track's own sound through and send silence; the session goes on.
+    pub bypass: bool,
+    /// The host says that it renders: nobody can play along with that, so it is a bypass without ramps.
+    pub offline: bool,
 }
 
 impl Default for Controls {
     /// Send and return at unity, no dry sound: what others hear is what I hear.
     fn default() -> Self {
-        Self { send_gain: 1.0, return_gain: 1.0, dry_gain: 0.0, mute_me: false, pass_dry: true }
+        Self {
+            send_gain: 1.0,
+            return_gain: 1.0,
+            dry_gain: 0.0,
+            mute_me: false,
+            pass_dry: true,
+            bypass: false,
+            offline: false,
+        }
     }
 }
 
@@ -45,9 +63,18 @@ pub struct Engine {
     /// Counted by streams that are gone.
     counts: AudioCounts,
     rate: Rate,
+    progress: Progress,
+    /// What both resamplers make up for in this block.
+    correction: f64,
     levels: Levels,
-    /// Sound has come back since this session began.
+    /// Sound has come back since this session began, and within the last [`SILENT_SAMPLES`].
     receiving: bool,
+    /// Frames since the last one that came back.
+    missing: u32,
+    /// The last block was rendered, not played.
+    rendered: bool,
+    /// Sound of all blocks that is no whole microsecond yet.
+    micros: f64,
     recent_block: RecentBlock,
     /// Keeps the network thread alive.
     _lifeline: Arc<Lifeline>,
@@ -72,7 +99,7 @@ impl Engine {
     ) -> Self {
         const DEFAULT_RATE_HZ: f64 = WIRE_RATE_HZ as f64;
         const DEFAULT_BLOCK: usize = 512;
-        let rate = Rate::new(DEFAULT_RATE_HZ, DEFAULT_BLOCK).expect("48 kHz needs no resampling");
+        let rate = Rate::new(DEFAULT_RATE_HZ, DEFAULT_BLOCK).expect("48 kHz can be resampled");
         shared.set_rate_hz(DEFAULT_RATE_HZ);
         Self {
             shared,
@@ -82,7 +109,12 @@ impl Engine {
             counts: AudioCounts::default(),
             levels: Levels::new(DEFAULT_RATE_HZ),
             rate,
+            progress: Progress::default(),
+            correction: 0.0,
             receiving: false,
+            missing: 0,
+            rendered: false,
+            micros: 0.0,
             recent_block: RecentBlock::default(),
             _lifeline: lifeline,
         }
@@ -95,6 +127,7 @@ impl Engine {
     /// When the rate is one that cannot be resampled; the engine then keeps its old rate.
     pub fn prepare(&mut self, rate_hz: f64, max_block: usize) -> Result<(), ResamplerError> {
         let max_block = max_block.max(1);
+        self.shared.note_activation();
         if self.rate.hz != rate_hz || self.rate.max_block != max_block {
             self.rate = Rate::new(rate_hz, max_block)?;
             self.levels.set_rate(rate_hz);
@@ -118,32 +151,57 @@ impl Engine {
         let _flush = FlushDenormals::new();
         let frames = io.iter().map(|channel| channel.len()).min().unwrap_or(0);
         self.recent_block.note(frames, self.rate.hz);
-        self.shared.note_block(self.recent_block.longest);
+        self.micros = self.micros.fract() + frames as f64 * 1e6 / self.rate.hz;
+        self.shared.note_block(self.recent_block.longest, self.micros as u64, controls.offline);
         self.exchange_stream();
-        self.receive_frames();
-        let mut pushed = false;
+        self.receive_frames(frames);
+        self.follow_clock(frames);
+        let renders = self.follow_render(controls);
+        // While on trial the network thread has to see each block as it comes.
+        let mut pushed = self.shared.is_on_trial() && self.stream.is_some();
         let mut start = 0;
         while start < frames {
             let piece = start..frames.min(start + self.rate.max_block);
             start = piece.end;
-            self.levels.aim(controls, self.receiving);
-            if self.stream.is_none() && self.levels.is_dry() {
+            self.levels.aim(controls, self.receiving, renders);
+            let dry = self.levels.is_dry();
+            if !dry || (self.stream.is_some() && !renders) {
+                self.rate.read(io, input_channels, piece.clone());
+                pushed |= self.send();
+                self.play();
+            }
+            if dry {
                 copy_to_all(io, input_channels, piece);
                 continue;
             }
-            self.rate.read(io, input_channels, piece.clone());
-            pushed |= self.send();
-            self.play();
-            self.rate.mix_into(io, piece, &mut self.levels, &self.shared);
+            self.shared.meter_receive(self.rate.finish_return(&mut self.levels));
+            self.rate.mix_into(io, piece, &mut self.levels);
         }
         if let Some(stream) = &self.stream {
-            self.shared.publish_audio(stream.playout.size_frames(), self.counts.plus(stream.playout.stats()));
+            let (playout, counts) = (&stream.playout, self.counts.plus(stream.playout.stats()));
+            let surplus = self.surplus_frames().or(playout.surplus());
+            self.shared.publish_audio(playout.size_frames(), surplus, counts);
         }
         // One wake-up a block is allowed, and the Connect parameter may have used it: then this
         // block's packets go with the next one's, at a moment when nobody listens to them.
         if !self.shared.take_intent_woke() && pushed {
             self.waker.wake();
         }
+    }
+
+    /// Whether this block is rendered, as the host says or the network thread's clock shows.
+    fn follow_render(&mut self, controls: &Controls) -> bool {
+        let on_trial = self.stream.is_some() && self.shared.is_on_trial();
+        let renders = controls.offline || on_trial;
+        if renders {
+            // A bounce keeps the take from its first sample on.
+            self.levels.be_dry(controls);
+        }
+        if self.rendered && !renders {
+            self.rate.clear();
+        }
+        self.rendered = renders;
+        renders
     }
 
     /// Takes the newest stream, and gives back what is no longer in use.
@@ -173,8 +231,10 @@ impl Engine {
         }
     }
 
-    /// Moves what has arrived into the jitter buffer.
-    fn receive_frames(&mut self) {
+    /// Moves what has arrived into the jitter buffer, before a block of `frames` samples.
+    fn receive_frames(&mut self, frames: usize) {
+        let captured = self.progress.captured + self.rate.on_wire(frames);
+        let waiting = self.rate.on_wire(self.rate.host_in.len_frames());
         if let Some(stream) = &mut self.stream {
             let frame_in_host = stream.format.frame.samples() as f64 * self.rate.hz / f64::from(WIRE_RATE_HZ);
             stream.playout.set_burst((self.recent_block.longest as f64 / frame_in_host) as f32);
@@ -182,6 +242,11 @@ impl Engine {
         while let Ok(frame) = self.links.downlink.pop() {
             if let Some(stream) = self.stream.as_mut().filter(|stream| stream.generation == frame.generation)
             {
+                if let (Some(playhead), Some(arrived)) = (stream.playout.playhead(), frame.arrived) {
+                    let samples = stream.format.frame.samples();
+                    let ahead = frame.sequence.wrapping_sub(playhead) as f64 * samples as f64 + waiting;
+                    stream.fill.note(ahead + captured - arrived, samples);
+                }
                 stream.playout.put(frame.sequence, frame.bytes.as_slice());
             }
         }
@@ -190,11 +255,40 @@ impl Engine {
         }
     }
 
+    /// Frames that remain after a pull beyond those that are wanted, if that is known.
+    fn surplus_frames(&self) -> Option<f32> {
+        let stream = self.stream.as_ref()?;
+        let samples = stream.format.frame.samples();
+        let reserve = stream.fill.reserve(self.rate.on_wire(self.recent_block.longest), samples)?;
+        Some((reserve / samples as f64) as f32 - f32::from(stream.playout.reserve_frames()))
+    }
+
+    /// Sets both resamplers to what the network thread has found out about the clocks, see [`super::drift`]. What
+    /// comes back is played a trace faster or slower on top, so that our buffer stays at its target.
+    fn follow_clock(&mut self, frames: usize) {
+        self.correction = self.shared.correction();
+        let (surplus, block) = (self.surplus_frames(), self.rate.on_wire(frames));
+        let Some(stream) = &mut self.stream else { return };
+        let mut trim = 0.0;
+        if self.correction != 0.0 {
+            stream.playout.set_steered();
+            let (frame_samples, target) = (stream.format.frame.samples(), stream.playout.reserve_frames());
+            if let Some(surplus) = surplus {
+                trim = stream.fill.trim(f64::from(surplus), frame_samples, target, block);
+            }
+        }
+        self.rate.to_wire.set_speed(1.0 / (1.0 + self.correction));
+        self.rate.from_wire.set_speed(1.0 + self.correction + trim);
+    }
+
     /// Encodes this piece for the network; tells whether there is something to send.
     fn send(&mut self) -> bool {
-        let peaks = self.rate.apply_send_gain(&mut self.levels);
+        let peaks = self.rate.finish_send(&mut self.levels);
         let Some(stream) = &mut self.stream else { return false };
         self.shared.meter_send(peaks);
+        let nominal = self.rate.on_wire(self.rate.scratch.len() / 2);
+        self.progress.captured += nominal;
+        self.progress.steered += nominal * self.correction;
         self.rate.to_wire.process(&self.rate.scratch, &mut self.rate.wire_out);
         let frame_samples = stream.format.frame.samples();
         let mut pushed = false;
@@ -209,7 +303,12 @@ impl Engine {
             pushed |= self
                 .links
                 .uplink
-                .push(UplinkFrame { generation: stream.generation, age_samples, bytes })
+                .push(UplinkFrame {
+                    generation: stream.generation,
+                    age_samples,
+                    progress: self.progress,
+                    bytes,
+                })
                 .is_ok();
         }
         pushed
@@ -223,7 +322,12 @@ impl Engine {
             while self.rate.host_in.len_frames() < frames {
                 let mut pcm = [0.0; 2 * MAX_FRAME_SAMPLES];
                 let coded = &mut pcm[..frame_samples * stream.format.layout.channels()];
-                self.receiving |= stream.playout.next_frame(coded) == Played::Frame;
+                if stream.playout.next_frame(coded) == Played::Frame {
+                    (self.receiving, self.missing) = (true, 0);
+                } else {
+                    self.missing = self.missing.saturating_add(1);
+                    self.receiving &= f64::from(self.missing) * frame_samples as f64 <= SILENT_SAMPLES;
+                }
                 spread_from(stream.format.layout, &mut pcm[..2 * frame_samples]);
                 self.rate.from_wire.process(&pcm[..2 * frame_samples], &mut self.rate.host_in);
             }
@@ -244,6 +348,9 @@ struct Rate {
     wire_out: SampleFifo,
     /// At the host's rate, waiting to be played.
     host_in: SampleFifo,
+    send_dc: DcBlocker,
+    return_dc: DcBlocker,
+    limiter: Limiter,
     /// The track's own sound of this piece.
     dry: Vec<f32>,
     /// This piece on its way out, then what comes back; as long as the piece.
@@ -253,8 +360,8 @@ struct Rate {
 impl Rate {
     fn new(hz: f64, max_block: usize) -> Result<Self, ResamplerError> {
         let wire_hz = f64::from(WIRE_RATE_HZ);
-        let to_wire = Resampler::new(hz, wire_hz, Layout::Stereo, max_block)?;
-        let from_wire = Resampler::new(wire_hz, hz, Layout::Stereo, MAX_FRAME_SAMPLES)?;
+        let to_wire = Resampler::steerable(hz, wire_hz, Layout::Stereo, max_block)?;
+        let from_wire = Resampler::steerable(wire_hz, hz, Layout::Stereo, MAX_FRAME_SAMPLES)?;
         // One block or frame on top of what can be left over, and the resamplers' own granularity.
         const SLACK: usize = 1024;
         let block_on_wire = (max_block as f64 * wire_hz / hz).ceil() as usize;
@@ -266,9 +373,17 @@ impl Rate {
             from_wire,
             wire_out: SampleFifo::with_capacity(block_on_wire + MAX_FRAME_SAMPLES + SLACK, 2),
             host_in: SampleFifo::with_capacity(max_block + frame_in_host + SLACK, 2),
+            send_dc: DcBlocker::new(hz),
+            return_dc: DcBlocker::new(hz),
+            limiter: Limiter::with_ceiling(RETURN_CEILING, hz),
             dry: Vec::with_capacity(2 * max_block),
             scratch: Vec::with_capacity(2 * max_block),
         })
+    }
+
+    /// How many samples at 48 kHz last as long as `frames` at the host's rate.
+    fn on_wire(&self, frames: usize) -> f64 {
+        frames as f64 * f64::from(WIRE_RATE_HZ) / self.hz
     }
 
     fn clear(&mut self) {
@@ -276,6 +391,9 @@ impl Rate {
         self.from_wire.reset();
         self.wire_out.clear();
         self.host_in.clear();
+        self.send_dc = DcBlocker::new(self.hz);
+        self.return_dc = DcBlocker::new(self.hz);
+        self.limiter = Limiter::with_ceiling(RETURN_CEILING, self.hz);
     }
 
     /// Takes the track's sound into `dry` and `scratch`; what is not a number becomes silence.
@@ -294,36 +412,30 @@ impl Rate {
         self.scratch.extend_from_slice(&self.dry);
     }
 
-    /// Applies the send gain to `scratch` and returns its peaks.
-    fn apply_send_gain(&mut self, levels: &mut Levels) -> [f32; 2] {
-        let mut peaks = [0f32; 2];
-        for pair in self.scratch.chunks_exact_mut(2) {
+    /// Makes `scratch` what is sent: nothing that harms the other side, at the send gain. Returns its peaks.
+    fn finish_send(&mut self, levels: &mut Levels) -> [f32; 2] {
+        for pair in self.scratch.as_chunks_mut::<2>().0 {
             let gain = levels.send.next();
-            for (sample, peak) in pair.iter_mut().zip(&mut peaks) {
-                *sample *= gain;
-                *peak = peak.max(sample.abs());
-            }
+            *pair = self.send_dc.next(pair.map(tame)).map(|sample| sample * gain);
         }
-        peaks
+        peaks(&self.scratch)
+    }
+
+    /// Makes `scratch` what is heard of the return: nothing that harms ears or loudspeakers. Returns its peaks.
+    fn finish_return(&mut self, levels: &mut Levels) -> [f32; 2] {
+        for pair in self.scratch.as_chunks_mut::<2>().0 {
+            let gain = levels.back.next();
+            *pair = self.return_dc.next(pair.map(tame)).map(|sample| sample * gain);
+        }
+        self.limiter.limit(&mut self.scratch, Layout::Stereo);
+        peaks(&self.scratch)
     }
 
     /// Writes dry and returned sound to all of `io`.
-    fn mix_into(
-        &self,
-        io: &mut [&mut [f32]],
-        piece: std::ops::Range<usize>,
-        levels: &mut Levels,
-        shared: &Shared,
-    ) {
-        let mut peaks = [0f32; 2];
+    fn mix_into(&self, io: &mut [&mut [f32]], piece: std::ops::Range<usize>, levels: &mut Levels) {
         for (index, (dry, back)) in self.dry.chunks_exact(2).zip(self.scratch.chunks_exact(2)).enumerate() {
-            let (dry_gain, back_gain) = (levels.dry.next(), levels.back.next());
-            let mut out = [0.0; 2];
-            for side in 0..2 {
-                let returned = back[side] * back_gain;
-                peaks[side] = peaks[side].max(returned.abs());
-                out[side] = dry[side] * dry_gain + returned;
-            }
+            let dry_gain = levels.dry.next();
+            let out = [dry[0] * dry_gain + back[0], dry[1] * dry_gain + back[1]];
             match io {
                 [mono] => mono[piece.start + index] = 0.5 * (out[0] + out[1]),
                 [left, right, ..] => {
@@ -333,7 +445,6 @@ impl Rate {
                 [] => {}
             }
         }
-        shared.meter_receive(peaks);
     }
 }
 
@@ -357,11 +468,21 @@ impl Levels {
         }
     }
 
-    /// Own sound until something has come back, then what the controls say.
-    fn aim(&mut self, controls: &Controls, receiving: bool) {
-        self.send.target = if controls.mute_me { 0.0 } else { controls.send_gain };
-        self.back.target = if receiving { controls.return_gain } else { 0.0 };
-        self.dry.target = if receiving { controls.dry_gain } else { f32::from(u8::from(controls.pass_dry)) };
+    /// Own sound until something has come back, then what the controls say. While bypassed or rendering, own
+    /// sound and nothing else.
+    fn aim(&mut self, controls: &Controls, receiving: bool, renders: bool) {
+        let (aside, own) = (controls.bypass || renders, f32::from(u8::from(controls.pass_dry)));
+        self.send.target = if controls.mute_me || aside { 0.0 } else { controls.send_gain };
+        self.back.target = if receiving && !aside { controls.return_gain } else { 0.0 };
+        self.dry.target = if receiving && !aside { controls.dry_gain } else { own };
+    }
+
+    /// Arrives at own sound at once.
+    fn be_dry(&mut self, controls: &Controls) {
+        self.aim(controls, false, true);
+        for ramp in [&mut self.send, &mut self.back, &mut self.dry] {
+            ramp.value = ramp.target;
+        }
     }
 
     /// The output is the track's own sound, exactly.
@@ -422,6 +543,15 @@ impl RecentBlock {
             self.recent_before = std::mem::take(&mut self.recent);
         }
     }
+}
+
+/// Peaks of interleaved stereo, left and right.
+fn peaks(stereo: &[f32]) -> [f32; 2] {
+    stereo
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .fold([0.0; 2], |peaks, pair| [peaks[0].max(pair[0].abs()), peaks[1].max(pair[1].abs())])
 }
 
 /// Own sound to every output channel: only mono in → stereo out has something to copy.

@@ -6,16 +6,20 @@ use std::time::Duration;
 
 use rtrb::{Consumer, Producer};
 
+use super::drift::DriftLoop;
 use super::pacer::Pacer;
 use super::shared::Shared;
 use super::stream::{DownlinkFrame, FrameBytes, Stream, UplinkFrame, silent_frame};
 use crate::audio::{CodecError, CounterUnwrapper};
 use crate::protocol::PacketLayout;
 use crate::session::{ClientConfig, ClientSession};
-use crate::units::{FrameSize, MAX_FRAME_BYTES, StreamFormat, Time};
+use crate::units::{FrameSize, MAX_FRAME_BYTES, StreamFormat, Time, WIRE_RATE_HZ};
 
 /// After this long without a frame from the engine (or three of its blocks, when that is longer) silence is sent.
 const ENGINE_PATIENCE: Duration = Duration::from_millis(100);
+/// Sound leaves this far ahead of time at most (or three of its blocks): what a host makes faster is
+/// not for the session.
+const MAX_AHEAD: Duration = Duration::from_millis(400);
 /// Frames that may wait for their time: more than the largest block makes.
 const MAX_QUEUED_FRAMES: usize = 512;
 /// Frames that are due this soon leave now: sooner than a thread can be woken again.
@@ -32,7 +36,10 @@ pub(super) struct Jam {
     format: StreamFormat,
     silence: FrameBytes,
     silence_clock: SilenceClock,
+    /// When what has been sent will have been played.
+    sent_until: Time,
     pacer: Pacer,
+    drift: DriftLoop,
     queue: VecDeque<(Time, UplinkFrame)>,
     /// Sound stops for good: the user is leaving.
     leaving: bool,
@@ -63,6 +70,7 @@ impl Jam {
         let session = ClientSession::new(now, config);
         let format = session.audio_layout().format;
         let stream = Stream::new(generation, format, shared.client_buffer())?;
+        shared.set_correction(0.0);
         let jam = Self {
             session,
             server,
@@ -72,7 +80,9 @@ impl Jam {
             format,
             silence: silent_frame(format)?,
             silence_clock: SilenceClock::from(now),
+            sent_until: now,
             pacer: Pacer::default(),
+            drift: DriftLoop::new(now),
             queue: VecDeque::with_capacity(MAX_QUEUED_FRAMES),
             leaving: false,
             counter: 0,
@@ -83,6 +93,11 @@ impl Jam {
 
     pub(super) fn format(&self) -> StreamFormat {
         self.format
+    }
+
+    /// How much faster the server's clock is than the host's, as a fraction; `None` while unknown.
+    pub(super) fn drift(&self) -> Option<f64> {
+        self.drift.measured()
     }
 
     /// No more sound; the session says goodbye.
@@ -112,6 +127,7 @@ impl Jam {
         self.generation = next_generation;
         self.format = format;
         self.numbering = Numbering::new(format.frame);
+        self.drift.restart();
         self.queue.clear();
         Ok(Some(stream))
     }
@@ -131,17 +147,38 @@ impl Jam {
         let Some(frames) = layout.frames(packet).filter(|_| layout.format == self.format) else { return };
         for (frame, counter) in frames {
             let sequence = self.numbering.number(now, counter);
+            self.drift.note_server(now, sequence as f64 * self.format.frame.samples() as f64);
             if let Some(bytes) = FrameBytes::copy_of(frame).filter(|_| !engine_sleeps) {
                 // A full ring means that the host has stalled: what it missed is concealed when it comes back.
-                let _ = downlink.push(DownlinkFrame { generation: self.generation, sequence, bytes });
+                let arrived = self.drift.host_samples(now);
+                let _ =
+                    downlink.push(DownlinkFrame { generation: self.generation, sequence, arrived, bytes });
             }
         }
     }
 
-    /// Takes over what the engine has made since the last call.
-    pub(super) fn take_uplink(&mut self, now: Time, uplink: &mut Consumer<UplinkFrame>) {
+    /// Takes over what the engine has made since the last call; while the host is `rendering` nobody wants it.
+    pub(super) fn take_uplink(
+        &mut self,
+        now: Time,
+        shared: &Shared,
+        uplink: &mut Consumer<UplinkFrame>,
+        rendering: bool,
+    ) {
+        if self.drift.correction() != 0.0 {
+            // Frames now end anywhere in a block, sooner or later just after its start.
+            let block = shared.block_seconds().unwrap_or(0.0) * f64::from(WIRE_RATE_HZ);
+            self.pacer.hold_at_least(block.ceil() as u32 + 1);
+        }
+        if rendering {
+            self.queue.clear();
+        }
         while let Ok(frame) = uplink.pop() {
-            let wanted = frame.generation == self.generation && !self.leaving && !self.hold_sound;
+            if !rendering {
+                self.drift.note_host(now, frame.progress.captured, frame.progress.steered);
+            }
+            let wanted =
+                frame.generation == self.generation && !self.leaving && !self.hold_sound && !rendering;
             if wanted && self.queue.len() < MAX_QUEUED_FRAMES {
                 self.queue.push_back((self.pacer.due(now, frame.age_samples), frame));
             }
@@ -166,6 +203,8 @@ impl Jam {
         shared: &Shared,
         send: &mut dyn FnMut(SocketAddr, &[u8]),
     ) {
+        self.drift.update(now);
+        shared.set_correction(self.drift.correction());
         if !self.leaving {
             self.send_due_frames(now, shared, send);
             self.send_silence(now, send);
@@ -182,6 +221,9 @@ impl Jam {
             .map_or(ENGINE_PATIENCE, |block| Duration::from_secs_f64(3.0 * block).max(ENGINE_PATIENCE));
         while self.queue.front().is_some_and(|(due, _)| *due <= now + DUE_SLACK) {
             let Some((_, frame)) = self.queue.pop_front() else { break };
+            if self.sent_until.since(now) > MAX_AHEAD.max(patience) {
+                continue;
+            }
             self.send_frame(now, &frame.bytes, send);
             self.silence_clock = SilenceClock::from(now + patience);
         }
@@ -209,6 +251,7 @@ impl Jam {
         packet[frame.len()] = self.counter;
         let length = frame.len() + usize::from(with_counter);
         self.counter = self.counter.wrapping_add(1);
+        self.sent_until = self.sent_until.max(now) + self.format.frame.duration();
         self.counts.sent += 1;
         self.counts.sent_bytes += length as u64;
         send(self.server, &packet[..length]);

@@ -24,9 +24,18 @@ pub(super) struct Pacer {
     largest: u32,
     /// Constant time from a frame's end to its departure, in samples at 48 kHz.
     held: u32,
+    /// `held` does not go below this.
+    least: u32,
 }
 
 impl Pacer {
+    /// Ages of up to `age_samples` will come: frames are held that long from now on, so that their due times
+    /// need not move when they do. The most that was ever told counts.
+    pub(super) fn hold_at_least(&mut self, age_samples: u32) {
+        self.least = self.least.max(age_samples);
+        self.held = self.held.max(self.least);
+    }
+
     /// When to send a frame that came from the engine at `now` with `age_samples` at 48 kHz.
     pub(super) fn due(&mut self, now: Time, age_samples: u32) -> Time {
         let started = *self.started.get_or_insert(now);
@@ -34,7 +43,7 @@ impl Pacer {
             self.window_started = now;
             let largest = std::mem::take(&mut self.largest);
             if 2 * largest < self.held {
-                self.held = largest;
+                self.held = largest.max(self.least);
             }
         }
         self.largest = self.largest.max(age_samples);

@@ -8,10 +8,12 @@ use std::time::Duration;
 use crossbeam::channel::Receiver;
 use rtrb::{Consumer, Producer};
 
+use super::host_watch::HostWatch;
 use super::jam::Jam;
+use super::reconnect::Reconnect;
 use super::settings::{FrameChoice, Profile, Settings};
 use super::shared::{AudioCounts, Shared};
-use super::snapshot::{ConnectionState, Failure, MAX_CHAT_LINES, Snapshot, Stats};
+use super::snapshot::{ConnectionState, Failure, HostActivity, MAX_CHAT_LINES, Snapshot, Stats};
 use super::stream::{DownlinkFrame, Stream, UplinkFrame};
 use crate::protocol::{ChannelInfo, Host, PacketLayout, ServerAddress, cut_to_utf16};
 use crate::session::{ClientConfig, ClientEvent, EndReason};
@@ -21,8 +23,6 @@ use crate::units::{
 
 /// Figures in the snapshot are brought up to date this often while a session is up.
 const REFRESH: Duration = Duration::from_millis(250);
-/// A host that has not called for this long while a session is up is said to be idle.
-const HOST_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What a window, a parameter or the end of the plugin wants.
 pub(super) enum Command {
@@ -68,6 +68,12 @@ pub struct Pump {
     generations: u32,
     /// Made for the engine, which has not taken earlier ones yet.
     waiting_stream: Option<Box<Stream>>,
+    /// What the user joined, as typed: asked for again after a loss, since addresses change.
+    target: String,
+    /// We have been in the session.
+    joined: bool,
+    /// The session was lost and is not back yet.
+    reconnect: Option<Reconnect>,
     /// What to connect to once the session that is being left has ended.
     next_address: Option<String>,
     picture: Snapshot,
@@ -89,8 +95,18 @@ pub(super) struct PumpLinks {
 
 enum Phase {
     Idle,
-    Resolving { request: u64, host: String },
-    Jamming { jam: Box<Jam>, others: Vec<SocketAddr> },
+    Resolving {
+        request: u64,
+        host: String,
+    },
+    Jamming {
+        jam: Box<Jam>,
+        others: Vec<SocketAddr>,
+    },
+    /// The session was lost, and the next attempt is due then.
+    Waiting {
+        until: Time,
+    },
 }
 
 impl Pump {
@@ -111,6 +127,9 @@ impl Pump {
             requests: 0,
             generations: 0,
             waiting_stream: None,
+            target: String::new(),
+            joined: false,
+            reconnect: None,
             next_address: None,
             picture: Snapshot::default(),
             dirty: false,
@@ -200,14 +219,14 @@ impl Pump {
                 addresses.sort_by_key(SocketAddr::is_ipv6);
                 self.start(now, addresses);
             }
-            None => self.fail(failure),
+            None => self.fail(now, failure),
         }
         self.settle(now);
     }
 
     /// One datagram, as it arrived.
     pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
-        let engine_sleeps = self.picture.host_idle;
+        let engine_sleeps = matches!(self.picture.host, HostActivity::Stopped | HostActivity::Rendering);
         if let Phase::Jamming { jam, .. } = &mut self.phase {
             jam.handle_datagram(now, from, datagram, &mut self.links.downlink, engine_sleeps);
         }
@@ -215,8 +234,10 @@ impl Pump {
 
     /// The engine may have made frames: call after every wake-up.
     pub fn handle_uplink(&mut self, now: Time) {
+        self.watch_host(now);
+        let rendering = self.picture.host == HostActivity::Rendering;
         if let Phase::Jamming { jam, .. } = &mut self.phase {
-            jam.take_uplink(now, &mut self.links.uplink);
+            jam.take_uplink(now, &self.shared, &mut self.links.uplink, rendering);
         } else {
             while self.links.uplink.pop().is_ok() {}
         }
@@ -224,6 +245,11 @@ impl Pump {
 
     /// Timers, and everything that follows from what came in: call after datagrams and at [`Self::poll_timeout`].
     pub fn handle_timeout(&mut self, now: Time) {
+        if let Phase::Waiting { until } = self.phase
+            && now >= until
+        {
+            self.try_again(now);
+        }
         if let Phase::Jamming { jam, .. } = &mut self.phase {
             jam.handle_timeout(now);
         }
@@ -236,7 +262,11 @@ impl Pump {
 
     /// When to call [`Self::handle_timeout`] at the latest; `None`: not before something comes in.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let Phase::Jamming { jam, .. } = &self.phase else { return None };
+        let jam = match &self.phase {
+            Phase::Jamming { jam, .. } => jam,
+            Phase::Waiting { until } => return Some(*until),
+            Phase::Idle | Phase::Resolving { .. } => return None,
+        };
         jam.poll_timeout().into_iter().chain([self.next_refresh]).min()
     }
 
@@ -263,10 +293,9 @@ impl Pump {
     }
 
     /// The socket cannot be opened or used.
-    pub(super) fn handle_socket_error(&mut self, reason: String) {
+    pub(super) fn handle_socket_error(&mut self, now: Time, reason: String) {
         self.end_sound();
-        self.phase = Phase::Idle;
-        self.fail(Failure::Socket { reason });
+        self.fail(now, Failure::Socket { reason });
     }
 
     fn connect(&mut self, now: Time, address: String) {
@@ -278,9 +307,23 @@ impl Pump {
             return;
         }
         self.picture = Snapshot { address, fault: self.picture.fault.take(), ..Snapshot::default() };
-        let server: ServerAddress = match self.picture.address.parse() {
+        self.target.clone_from(&self.picture.address);
+        (self.joined, self.reconnect) = (false, None);
+        self.approach(now);
+    }
+
+    /// Another attempt to get back into the session that was lost.
+    fn try_again(&mut self, now: Time) {
+        self.phase = Phase::Idle;
+        self.approach(now);
+    }
+
+    /// Looks the target up, or goes there.
+    fn approach(&mut self, now: Time) {
+        self.dirty = true;
+        let server: ServerAddress = match self.target.parse() {
             Ok(server) => server,
-            Err(error) => return self.fail(Failure::BadAddress(format!("{error}"))),
+            Err(error) => return self.fail(now, Failure::BadAddress(format!("{error}"))),
         };
         let port = server.port_or_default();
         match server.host {
@@ -297,9 +340,10 @@ impl Pump {
 
     fn disconnect(&mut self, now: Time) {
         self.next_address = None;
+        (self.joined, self.reconnect) = (false, None);
         match &mut self.phase {
             Phase::Jamming { jam, .. } => jam.leave(now),
-            Phase::Resolving { .. } | Phase::Idle => {
+            Phase::Resolving { .. } | Phase::Waiting { .. } | Phase::Idle => {
                 self.phase = Phase::Idle;
                 self.picture.state = ConnectionState::Idle;
                 self.dirty = true;
@@ -323,19 +367,36 @@ impl Pump {
                 self.hand_over(stream);
                 self.audio_counts_at_start = self.shared.audio_counts();
                 self.rate = UpstreamRate::default();
-                self.host = HostWatch::new(now, self.shared.blocks());
+                self.host = HostWatch::new(now, self.shared.host_calls());
+                self.shared.set_trusted(self.host.trusted());
                 self.next_refresh = now + REFRESH;
                 self.picture.state = ConnectionState::Connecting { server };
                 self.picture.server_buffer_frames = fixed_frames(self.settings.buffers.server);
                 self.dirty = true;
             }
-            Err(error) => self.fail(Failure::Audio { reason: error.to_string() }),
+            Err(error) => self.fail(now, Failure::Audio { reason: error.to_string() }),
         }
     }
 
-    fn fail(&mut self, failure: Failure) {
-        self.phase = Phase::Idle;
-        self.picture.state = ConnectionState::Failed(failure);
+    /// No connection: a session that was lost is tried again, everything else is the user's turn.
+    fn fail(&mut self, now: Time, failure: Failure) {
+        let lost = matches!(failure, Failure::TimedOut { .. } | Failure::Socket { .. });
+        if lost && std::mem::take(&mut self.joined) {
+            self.reconnect = Some(Reconnect::new(now));
+        }
+        let passing = lost
+            || matches!(
+                failure,
+                Failure::NoAnswer { .. } | Failure::NotFound { .. } | Failure::ServerFull { .. }
+            );
+        let next = self.reconnect.as_mut().filter(|_| passing).and_then(|reconnect| reconnect.next(now));
+        (self.phase, self.picture.state) = match next {
+            Some(until) => (Phase::Waiting { until }, ConnectionState::Waiting(failure)),
+            None => {
+                self.reconnect = None;
+                (Phase::Idle, ConnectionState::Failed(failure))
+            }
+        };
         self.dirty = true;
     }
 
@@ -410,7 +471,7 @@ impl Pump {
             }
             Err(error) => {
                 self.end_sound();
-                self.fail(Failure::Audio { reason: error.to_string() });
+                self.fail(now, Failure::Audio { reason: error.to_string() });
             }
         }
     }
@@ -420,6 +481,7 @@ impl Pump {
         let picture = &mut self.picture;
         match event {
             ClientEvent::Connected { channel } => {
+                (self.joined, self.reconnect) = (true, None);
                 if let Phase::Jamming { jam, .. } = &self.phase {
                     picture.state = ConnectionState::Connected { server: jam.server, channel };
                 }
@@ -483,9 +545,11 @@ impl Pump {
             chat: std::mem::take(&mut picture.chat),
             fault: picture.fault.take(),
             stats: picture.stats,
-            state: failure.map_or(ConnectionState::Idle, ConnectionState::Failed),
             ..Snapshot::default()
         };
+        if let Some(failure) = failure {
+            self.fail(now, failure);
+        }
         if let Some(address) = self.next_address.take() {
             self.connect(now, address);
         }
@@ -508,18 +572,31 @@ impl Pump {
         self.generations
     }
 
+    /// Takes note of how the host calls, and tells the engine when that cannot be playing.
+    fn watch_host(&mut self, now: Time) {
+        if !matches!(self.phase, Phase::Jamming { .. }) {
+            return;
+        }
+        self.host.observe(now, self.shared.host_calls());
+        self.shared.set_trusted(self.host.trusted());
+        let activity = self.host.activity(now);
+        self.dirty |= self.picture.host != activity;
+        self.picture.host = activity;
+    }
+
     /// Brings figures up to date.
     fn refresh(&mut self, now: Time) {
-        self.host.observe(now, self.shared.blocks());
+        self.watch_host(now);
         self.apply_layout(now);
         self.settle(now);
         let Phase::Jamming { jam, .. } = &self.phase else { return };
         let counts = self.shared.audio_counts();
         let start = self.audio_counts_at_start;
         let picture = &mut self.picture;
-        picture.host_idle = self.host.is_idle(now);
         picture.format = Some(jam.format());
         picture.client_buffer_frames = self.shared.buffer_frames();
+        picture.client_surplus_frames = self.shared.surplus();
+        picture.drift_ppm = jam.drift().map(|drift| (1e6 * drift) as f32);
         picture.ping_ms = jam.session.ping_ms();
         picture.stats = Stats {
             sent: jam.counts.sent,
@@ -564,29 +641,6 @@ fn channel_info(profile: &Profile) -> ChannelInfo {
         skill: profile.skill,
         name: cut_to_utf16(&profile.name, MAX_NAME_UNITS).to_owned(),
         city: cut_to_utf16(&profile.city, MAX_CITY_UNITS).to_owned(),
-    }
-}
-
-/// Notices when the host stops calling `process()`.
-#[derive(Default)]
-struct HostWatch {
-    blocks: u32,
-    last_call: Time,
-}
-
-impl HostWatch {
-    fn new(now: Time, blocks: u32) -> Self {
-        Self { blocks, last_call: now }
-    }
-
-    fn observe(&mut self, now: Time, blocks: u32) {
-        if blocks != self.blocks {
-            *self = Self::new(now, blocks);
-        }
-    }
-
-    fn is_idle(&self, now: Time) -> bool {
-        now.since(self.last_call) >= HOST_PATIENCE
     }
 }
 

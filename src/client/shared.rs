@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -15,19 +16,31 @@ use crate::units::BufferSize;
 pub(super) struct Shared {
     /// Network thread: generation of the stream in use, 0 = no session.
     live_generation: AtomicU32,
+    /// Network thread: the last of `activations` in which the host was seen to play, not to render.
+    trusted: AtomicU32,
     /// Network thread: size of our jitter buffer as set, 0 = auto.
     client_buffer: AtomicU8,
+    /// Network thread: what the resamplers are to make up for, as the bits of a fraction.
+    correction: AtomicU64,
     /// Network thread: the picture for windows.
     pub(super) snapshot: ArcSwap<Snapshot>,
 
     /// Audio thread: calls of `process()`, wrapping.
     blocks: AtomicU32,
+    /// Audio thread: sound in all blocks, in microseconds, wrapping.
+    sound_micros: AtomicU64,
+    /// Audio thread: the host says that it renders.
+    offline: AtomicBool,
+    /// Whoever prepares the engine: how often that was, wrapping.
+    activations: AtomicU32,
     /// Audio thread: longest recent block, in samples at the host's rate.
     block_frames: AtomicU32,
     /// Audio thread: the host's rate in Hz, rounded.
     rate_hz: AtomicU32,
     /// Audio thread: size of our jitter buffer now, in frames.
     buffer_frames: AtomicU8,
+    /// Audio thread: frames in it beyond the target, as bits; NaN while unknown.
+    surplus: AtomicU32,
     late: AtomicU64,
     lost: AtomicU64,
     concealed: AtomicU64,
@@ -41,6 +54,21 @@ pub(super) struct Shared {
     intent_woke: AtomicBool,
     /// Any thread: a part of the client has panicked; the audio thread passes dry sound.
     pub(super) faulted: AtomicBool,
+}
+
+/// How the host has called, since the client was made.
+#[derive(Clone, Copy, Default)]
+pub(super) struct HostCalls {
+    /// Calls, wrapping.
+    pub(super) blocks: u32,
+    /// Sound in them, in microseconds, wrapping.
+    pub(super) sound_micros: u64,
+    /// The longest recent block; `None` before the first.
+    pub(super) block: Option<Duration>,
+    /// The host says that it renders.
+    pub(super) offline: bool,
+    /// How often the engine was prepared, wrapping.
+    pub(super) activations: u32,
 }
 
 /// What the audio thread counted, since the client was made.
@@ -96,14 +124,37 @@ impl Shared {
         self.client_buffer.store(frames, Relaxed);
     }
 
-    /// Audio thread: `process()` was called; `longest` is the longest recent block.
-    pub(super) fn note_block(&self, longest: usize) {
-        self.blocks.fetch_add(1, Relaxed);
+    /// Audio thread: `process()` was called with so much sound; `longest` is the longest recent block.
+    pub(super) fn note_block(&self, longest: usize, sound_micros: u64, offline: bool) {
         self.block_frames.store(u32::try_from(longest).unwrap_or(u32::MAX), Relaxed);
+        self.offline.store(offline, Relaxed);
+        self.sound_micros.fetch_add(sound_micros, Relaxed);
+        self.blocks.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn blocks(&self) -> u32 {
-        self.blocks.load(Relaxed)
+    pub(super) fn host_calls(&self) -> HostCalls {
+        HostCalls {
+            blocks: self.blocks.load(Relaxed),
+            sound_micros: self.sound_micros.load(Relaxed),
+            block: self.block_seconds().map(Duration::from_secs_f64),
+            offline: self.offline.load(Relaxed),
+            activations: self.activations.load(Relaxed),
+        }
+    }
+
+    /// The engine was prepared: from now on the host may render, and not all say so.
+    pub(super) fn note_activation(&self) {
+        self.activations.fetch_add(1, Relaxed);
+    }
+
+    /// Network thread: the last activation in which the host was seen to play, not to render.
+    pub(super) fn set_trusted(&self, trusted: u32) {
+        self.trusted.store(trusted, Relaxed);
+    }
+
+    /// Whether the host is yet to show that it plays and does not render.
+    pub(super) fn is_on_trial(&self) -> bool {
+        self.trusted.load(Relaxed) != self.activations.load(Relaxed)
     }
 
     pub(super) fn set_rate_hz(&self, rate_hz: f64) {
@@ -116,8 +167,18 @@ impl Shared {
         (frames > 0 && rate > 0).then(|| f64::from(frames) / f64::from(rate))
     }
 
-    pub(super) fn publish_audio(&self, buffer_frames: u8, counts: AudioCounts) {
+    /// By how much the host's clock is slower than the server's, as a fraction.
+    pub(super) fn correction(&self) -> f64 {
+        f64::from_bits(self.correction.load(Relaxed))
+    }
+
+    pub(super) fn set_correction(&self, correction: f64) {
+        self.correction.store(correction.to_bits(), Relaxed);
+    }
+
+    pub(super) fn publish_audio(&self, buffer_frames: u8, surplus: Option<f32>, counts: AudioCounts) {
         self.buffer_frames.store(buffer_frames, Relaxed);
+        self.surplus.store(surplus.unwrap_or(f32::NAN).to_bits(), Relaxed);
         self.late.store(counts.late, Relaxed);
         self.lost.store(counts.lost, Relaxed);
         self.concealed.store(counts.concealed, Relaxed);
@@ -126,6 +187,10 @@ impl Shared {
 
     pub(super) fn buffer_frames(&self) -> u8 {
         self.buffer_frames.load(Relaxed)
+    }
+
+    pub(super) fn surplus(&self) -> Option<f32> {
+        Some(f32::from_bits(self.surplus.load(Relaxed))).filter(|surplus| !surplus.is_nan())
     }
 
     pub(super) fn audio_counts(&self) -> AudioCounts {

@@ -36,14 +36,18 @@ pub struct Snapshot {
     pub format: Option<StreamFormat>,
     /// Our jitter buffer's size now, in frames.
     pub client_buffer_frames: u8,
+    /// Frames in our jitter buffer beyond what it wants, mean of the last 2 s; `None` while unknown.
+    pub client_surplus_frames: Option<f32>,
+    /// How much faster the server's clock is than the host's, in parts per million; `None` while unknown.
+    pub drift_ppm: Option<f32>,
     /// The server's jitter buffer for us, in frames, as set or as last told.
     pub server_buffer_frames: Option<u8>,
     /// Counted since the connection began.
     pub stats: Stats,
     /// Upstream rate in kbit/s including UDP/IP headers.
     pub upstream_kbps: f32,
-    /// The host has not called `process()` for a while although connected.
-    pub host_idle: bool,
+    /// What the host does with the plugin; [`HostActivity::Steady`] while no session is up.
+    pub host: HostActivity,
     /// A panic was contained: what part of Jamulet stopped, in one sentence.
     pub fault: Option<String>,
 }
@@ -71,6 +75,8 @@ pub enum ConnectionState {
         /// Our slot.
         channel: ChannelId,
     },
+    /// The session was lost; the next attempt to get back into it comes by itself.
+    Waiting(Failure),
     /// Not connected; why, and what to do.
     Failed(Failure),
 }
@@ -108,9 +114,7 @@ pub enum Failure {
         server: SocketAddr,
     },
     /// Nothing came for 30 s.
-    #[error(
-        "The connection to {server} was lost: nothing arrived for 30 s. Check your network and connect again."
-    )]
+    #[error("The connection to {server} was lost: nothing arrived for 30 s. Check your network.")]
     TimedOut {
         /// The server.
         server: SocketAddr,
@@ -129,6 +133,20 @@ pub enum Failure {
         /// The system's words.
         reason: String,
     },
+}
+
+/// How the host calls `process()` during a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostActivity {
+    /// As sound passes.
+    #[default]
+    Steady,
+    /// Not at all for a while: silence is sent.
+    Stopped,
+    /// Several blocks at once and then none, again and again: each lump is delay.
+    Bursts,
+    /// Faster than time passes, or so it says: silence is sent, and the track's own sound passes.
+    Rendering,
 }
 
 /// Counters since the connection began, in frames unless said.

@@ -1,7 +1,7 @@
 //! Everything that depends on one stream format, made on the network thread and lent to the audio thread.
 
 use crate::audio::{CodecError, Encoder, Playout};
-use crate::units::{BufferSize, MAX_FRAME_BYTES, StreamFormat};
+use crate::units::{BufferSize, MAX_FRAME_BYTES, StreamFormat, WIRE_RATE_HZ};
 
 /// Encoder, jitter buffer and decoder for one format.
 pub(super) struct Stream {
@@ -10,6 +10,63 @@ pub(super) struct Stream {
     pub(super) format: StreamFormat,
     pub(super) encoder: Encoder,
     pub(super) playout: Playout,
+    pub(super) fill: Fill,
+}
+
+/// How far ahead of the playhead frames arrive, in samples at 48 kHz. A jitter buffer counts whole frames at
+/// whole pulls, which reads half a frame high or low for minutes when both clocks are nearly the same; this
+/// measures between them.
+#[derive(Default)]
+pub(super) struct Fill {
+    mean: Option<f64>,
+    /// The target that was trimmed to last, in frames …
+    target: Option<u8>,
+    /// … and since when, in samples at 48 kHz.
+    age: f64,
+}
+
+impl Fill {
+    /// The mean is one over about this long, in seconds.
+    const SECONDS: f64 = 2.0;
+    /// Arrivals further from the mean than this are no jitter, in samples; they count as this far …
+    const OUTLIER: f64 = 256.0;
+    /// … and from here on the mean begins anew.
+    const JUMP: f64 = 4096.0;
+
+    /// A frame of `frame_samples` arrived `ahead` of the playhead.
+    pub(super) fn note(&mut self, ahead: f64, frame_samples: usize) {
+        let mean = match self.mean {
+            Some(mean) if (ahead - mean).abs() < Self::JUMP => mean,
+            _ => ahead,
+        };
+        let share = frame_samples as f64 / (Self::SECONDS * f64::from(WIRE_RATE_HZ));
+        self.mean = Some(mean + share * (ahead - mean).clamp(-Self::OUTLIER, Self::OUTLIER));
+    }
+
+    /// How much faster to play, as a fraction, so that `surplus` frames go away where `target` frames are wanted; to
+    /// be asked once per block, of `block` samples.
+    pub(super) fn trim(&mut self, surplus: f64, frame_samples: usize, target: u8, block: f64) -> f64 {
+        /// Rather more than too little, in frames.
+        const WANTED_SURPLUS: f64 = 0.25;
+        /// A new target is settled to within this, in seconds: quickly (0.35 cent at most), then slowly (0.05 cent).
+        const SETTLING: f64 = 40.0;
+        const QUICK: (f64, f64) = (12.0, 200e-6);
+        const SLOW: (f64, f64) = (80.0, 30e-6);
+        let rate = f64::from(WIRE_RATE_HZ);
+        if self.target != Some(target) {
+            (self.target, self.age) = (Some(target), 0.0);
+        }
+        self.age += block;
+        let (seconds, most) = if self.age < SETTLING * rate { QUICK } else { SLOW };
+        ((surplus - WANTED_SURPLUS) * frame_samples as f64 / rate / seconds).clamp(-most, most)
+    }
+
+    /// What remains after a pull on average, in samples, where `block` samples are pulled at once.
+    pub(super) fn reserve(&self, block: f64, frame_samples: usize) -> Option<f64> {
+        // As the jitter buffer counts: what is left after whole blocks, or, where blocks are shorter than a frame,
+        // what an arriving frame finds.
+        self.mean.map(|mean| mean - block.max(0.5 * (block + frame_samples as f64)))
+    }
 }
 
 impl Stream {
@@ -19,7 +76,7 @@ impl Stream {
         buffer: BufferSize,
     ) -> Result<Box<Self>, CodecError> {
         let (encoder, playout) = (Encoder::new(format)?, Playout::new(format, buffer)?);
-        Ok(Box::new(Self { generation, format, encoder, playout }))
+        Ok(Box::new(Self { generation, format, encoder, playout, fill: Fill::default() }))
     }
 }
 
@@ -54,12 +111,23 @@ impl FrameBytes {
     }
 }
 
+/// How far the audio thread has come, in samples at 48 kHz.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Progress {
+    /// Captured by the host, as if its rate were exactly what it says.
+    pub(super) captured: f64,
+    /// Sent beyond that, because the host's clock is slow (below 0: fast).
+    pub(super) steered: f64,
+}
+
 /// A frame on its way from the audio thread to the network.
 pub(super) struct UplinkFrame {
     /// Of the stream that made it.
     pub(super) generation: u32,
     /// Samples at 48 kHz of the same host block that came after this frame's end.
     pub(super) age_samples: u32,
+    /// Where the engine was when it handed this over.
+    pub(super) progress: Progress,
     pub(super) bytes: FrameBytes,
 }
 
@@ -69,6 +137,8 @@ pub(super) struct DownlinkFrame {
     pub(super) generation: u32,
     /// Its counter, unwrapped on arrival.
     pub(super) sequence: i64,
+    /// What the host had captured by then, as in [`Progress`], if that is known.
+    pub(super) arrived: Option<f64>,
     pub(super) bytes: FrameBytes,
 }
 

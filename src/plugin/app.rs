@@ -92,6 +92,12 @@ impl App {
             Action::Say(text) => handle.chat(&text),
             Action::AcceptLicence => handle.accept_licence(),
             Action::Settings(settings) => project.change(|saved| saved.settings = settings),
+            Action::Reconnect(reconnect) => project.change(|saved| saved.reconnect = reconnect),
+            Action::Latency(latency_ms) => {
+                project.change(|saved| saved.latency_ms = latency_ms);
+                // Hosts ask for the delay when they activate us.
+                self.gui.iter().for_each(GuiContext::request_restart);
+            }
             Action::BeginLevel(level) => self.gui.iter().for_each(|gui| {
                 gui.param_setter().begin_set_parameter(self.level(level));
             }),
@@ -102,6 +108,7 @@ impl App {
                 gui.param_setter().end_set_parameter(self.level(level));
             }),
             Action::MuteMe(mute) => self.mirror(&params.mute_me, mute),
+            Action::EndBypass => self.mirror(&params.bypass, false),
             Action::Zoom(zoom) => ctx.set_zoom_factor(zoom),
         }
     }

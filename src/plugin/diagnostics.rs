@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::guard::Guard;
 use super::html;
-use crate::client::{ConnectionState, Handle, Snapshot};
+use crate::client::{ConnectionState, Handle, HostActivity, Snapshot};
 
 /// The living instances of this library, in order of creation.
 #[expect(clippy::disallowed_types, reason = "see above")]
@@ -87,7 +87,14 @@ fn describe(snapshot: &Snapshot, fault: Option<&str>) -> Value {
         ConnectionState::Resolving => ("resolving", None, None),
         ConnectionState::Connecting { .. } => ("connecting", None, None),
         ConnectionState::Connected { channel, .. } => ("connected", None, Some(channel.0)),
+        ConnectionState::Waiting(failure) => ("waiting", Some(failure.to_string()), None),
         ConnectionState::Failed(failure) => ("failed", Some(failure.to_string()), None),
+    };
+    let host = match snapshot.host {
+        HostActivity::Steady => "steady",
+        HostActivity::Stopped => "stopped",
+        HostActivity::Bursts => "bursts",
+        HostActivity::Rendering => "rendering",
     };
     let clients: Vec<Value> = snapshot
         .clients
@@ -120,7 +127,7 @@ fn describe(snapshot: &Snapshot, fault: Option<&str>) -> Value {
         "slipped": stats.slipped,
         "wrong_size": stats.wrong_size,
         "upstream_kbps": snapshot.upstream_kbps,
-        "host_idle": snapshot.host_idle,
+        "host": host,
         "fault": snapshot.fault.as_deref().or(fault),
     })
 }

@@ -25,12 +25,14 @@ pub struct Levels {
     pub dry_db: f32,
     /// Nothing is sent.
     pub mute_me: bool,
+    /// The track's own sound passes and nothing is sent; the session goes on.
+    pub bypass: bool,
 }
 
 impl Default for Levels {
     fn default() -> Self {
         // The server's mix already holds our own sound, so the direct way starts silent.
-        Self { send_db: 0.0, return_db: 0.0, dry_db: LEVEL_OFF_DB, mute_me: false }
+        Self { send_db: 0.0, return_db: 0.0, dry_db: LEVEL_OFF_DB, mute_me: false, bypass: false }
     }
 }
 
@@ -43,6 +45,7 @@ impl Levels {
             return_gain: gain(self.return_db),
             dry_gain: gain(self.dry_db),
             mute_me: self.mute_me,
+            bypass: self.bypass,
             ..Controls::default()
         }
     }
@@ -63,6 +66,9 @@ pub struct JamuletParams {
     /// See [`Levels::mute_me`].
     #[id = "mute"]
     pub mute_me: BoolParam,
+    /// See [`Levels::bypass`]; hosts tie their own bypass button to it.
+    #[id = "bypass"]
+    pub bypass: BoolParam,
     /// What the user or the host *wants*; what is so is in the snapshot. Acts when it changes.
     #[id = "connect"]
     pub connect: BoolParam,
@@ -84,6 +90,7 @@ impl JamuletParams {
             receive: level("Return level", levels.return_db),
             dry: level("Dry monitor level", levels.dry_db),
             mute_me: BoolParam::new("Mute myself", levels.mute_me),
+            bypass: BoolParam::new("Bypass", levels.bypass).make_bypass(),
             connect: BoolParam::new("Connect", false).non_automatable().with_callback(Arc::new(on_connect)),
             project: ProjectField(project),
         }
@@ -96,6 +103,7 @@ impl JamuletParams {
             return_db: self.receive.value(),
             dry_db: self.dry.value(),
             mute_me: self.mute_me.value(),
+            bypass: self.bypass.value(),
         }
     }
 }

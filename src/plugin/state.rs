@@ -4,7 +4,9 @@
 //! every field is read on its own, wrong ones fall back to their default, and texts and numbers are
 //! cut to their limits.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nice_plug::params::persist::PersistentField;
 use parking_lot::RwLock;
@@ -12,7 +14,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::guard::{Entry, Guard};
-use crate::client::{BufferSettings, FrameChoice, Handle, Profile, Settings, StreamSettings};
+use crate::client::{
+    BufferSettings, ConnectionState, FrameChoice, Handle, Profile, Settings, StreamSettings,
+};
 use crate::protocol::{Skill, cut_to_utf16};
 use crate::units::{
     BufferSize, Layout, MAX_BUFFER_FRAMES, MAX_CITY_UNITS, MAX_NAME_UNITS, MIN_BUFFER_FRAMES, Quality,
@@ -22,8 +26,17 @@ use crate::units::{
 pub const MAX_RECENTS: usize = 12;
 /// Longest address kept, in bytes: a DNS name has at most 253, brackets and port come on top.
 pub const MAX_ADDRESS_BYTES: usize = 300;
+/// Largest delay that can be reported to the host, in ms.
+pub const MAX_LATENCY_MS: u16 = 1000;
 /// Version of the layout below, written into every state.
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
+
+/// Numbers of the living instances of this library: a duplicated track brings one of them along.
+#[expect(
+    clippy::disallowed_types,
+    reason = "main threads create, load and drop instances; never the audio thread"
+)]
+static NUMBERS: parking_lot::Mutex<Vec<u64>> = parking_lot::Mutex::new(Vec::new());
 
 /// Everything that is saved with the project and is no parameter.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,6 +48,14 @@ pub struct SavedState {
     pub recents: Vec<String>,
     /// Profile, stream and buffers.
     pub settings: Settings,
+    /// Join again when the project is opened, if we were in a session when it was saved.
+    pub reconnect: bool,
+    /// We were in a session when this was saved.
+    pub joined: bool,
+    /// Tells this instance from a duplicate of it, which must not join by itself; 0 = not yet known.
+    pub number: u64,
+    /// Delay that the host is told, in ms, up to [`MAX_LATENCY_MS`]; whoever sets it knows why.
+    pub latency_ms: u16,
     /// The window's size and zoom.
     pub window: WindowSize,
 }
@@ -92,12 +113,21 @@ pub struct Project {
     saved: RwLock<SavedState>,
     handle: Option<Handle>,
     guard: Arc<Guard>,
+    /// A state was loaded before: what comes now is an undo or a preset.
+    loaded: AtomicBool,
 }
 
 impl Project {
     /// The project's state, which keeps `handle` up to date.
     pub fn new(saved: SavedState, handle: Option<Handle>, guard: Arc<Guard>) -> Arc<Self> {
-        let project = Self { saved: RwLock::new(saved), handle, guard };
+        let mut saved = saved;
+        let mut numbers = NUMBERS.lock();
+        if saved.number == 0 || numbers.contains(&saved.number) {
+            saved.number = RandomState::new().build_hasher().finish();
+        }
+        numbers.push(saved.number);
+        drop(numbers);
+        let project = Self { saved: RwLock::new(saved), handle, guard, loaded: AtomicBool::new(false) };
         project.tell_client();
         Arc::new(project)
     }
@@ -111,6 +141,37 @@ impl Project {
     pub fn change(&self, change: impl FnOnce(&mut SavedState)) {
         change(&mut self.saved.write());
         self.tell_client();
+    }
+
+    /// Takes over what the host has loaded. Only what differs has an effect on the client, and a session is
+    /// neither left nor changed by it; joined is only what the user asked to be joined with the project.
+    fn load(&self, mut loaded: SavedState) {
+        let duplicate = self.take_number(&mut loaded);
+        let first = !self.loaded.swap(true, Ordering::Relaxed);
+        let wanted = loaded.reconnect && std::mem::take(&mut loaded.joined);
+        let address = loaded.address.clone();
+        self.change(|saved| *saved = loaded);
+        if wanted && first && !duplicate && !address.is_empty() && !self.is_joined() {
+            self.handle.iter().for_each(|handle| handle.connect(&address));
+        }
+    }
+
+    /// Takes the loaded instance's number; `true` when another living instance has it.
+    fn take_number(&self, loaded: &mut SavedState) -> bool {
+        let own = self.saved.read().number;
+        let mut numbers = NUMBERS.lock();
+        let duplicate = loaded.number != own && numbers.contains(&loaded.number);
+        if duplicate || loaded.number == 0 {
+            loaded.number = own;
+        }
+        numbers.iter_mut().filter(|number| **number == own).for_each(|number| *number = loaded.number);
+        duplicate
+    }
+
+    /// In a session, or on the way there.
+    fn is_joined(&self) -> bool {
+        let state = self.handle.as_ref().map(|handle| handle.snapshot().state.clone());
+        !matches!(state, None | Some(ConnectionState::Idle | ConnectionState::Failed(_)))
     }
 
     /// Changes the window's size, which is nobody else's business.
@@ -128,12 +189,19 @@ impl Project {
     }
 }
 
+impl Drop for Project {
+    fn drop(&mut self) {
+        let own = self.saved.get_mut().number;
+        NUMBERS.lock().retain(|number| *number != own);
+    }
+}
+
 /// The project's state as the framework loads and saves it.
 pub struct ProjectField(pub Arc<Project>);
 
 impl PersistentField<'_, SavedState> for ProjectField {
     fn set(&self, new_value: SavedState) {
-        self.0.guard.run(Entry::State, || (), || self.0.change(|saved| *saved = new_value));
+        self.0.guard.run(Entry::State, || (), || self.0.load(new_value));
     }
 
     fn map<F, R>(&self, f: F) -> R
@@ -141,7 +209,7 @@ impl PersistentField<'_, SavedState> for ProjectField {
         F: Fn(&SavedState) -> R,
     {
         // Not guarded: `f` is the framework's, and cloning and reading cannot panic.
-        f(&self.0.saved())
+        f(&SavedState { joined: self.0.is_joined(), ..self.0.saved() })
     }
 }
 
@@ -177,6 +245,14 @@ struct StateFile {
     /// Frames, `null` = auto.
     #[serde(deserialize_with = "lenient")]
     server_buffer: Option<u8>,
+    #[serde(deserialize_with = "lenient")]
+    reconnect: bool,
+    #[serde(deserialize_with = "lenient")]
+    joined: bool,
+    #[serde(deserialize_with = "lenient")]
+    number: u64,
+    #[serde(deserialize_with = "lenient")]
+    latency_ms: u16,
     #[serde(deserialize_with = "lenient")]
     window: WindowSize,
 }
@@ -255,6 +331,10 @@ impl From<SavedState> for StateFile {
             },
             client_buffer: frames(buffers.client),
             server_buffer: frames(buffers.server),
+            reconnect: state.reconnect,
+            joined: state.joined,
+            number: state.number,
+            latency_ms: state.latency_ms,
             window: state.window,
         }
     }
@@ -302,6 +382,10 @@ impl From<StateFile> for SavedState {
                     server: size(file.server_buffer),
                 },
             },
+            reconnect: file.reconnect,
+            joined: file.joined,
+            number: file.number,
+            latency_ms: file.latency_ms.min(MAX_LATENCY_MS),
             window: file.window.clamped(),
         }
     }
@@ -330,6 +414,10 @@ mod tests {
                 },
                 buffers: BufferSettings { client: BufferSize::Frames(4), server: BufferSize::Auto },
             },
+            reconnect: true,
+            joined: true,
+            number: u64::MAX,
+            latency_ms: 25,
             window: WindowSize { width: 1200.0, height: 700.0, zoom: 1.25 },
         }
     }
@@ -343,7 +431,7 @@ mod tests {
     #[test]
     fn a_wrong_field_loses_only_itself() {
         let json = r#"{"version":"x","address":7,"recents":["ok",3],"name":"Ann","quality":"ultra",
-            "client_buffer":99,"server_buffer":3,"window":{"width":"wide"},"from_the_future":{}}"#;
+            "client_buffer":99,"reconnect":"yes","latency_ms":-1,"server_buffer":3,"window":{"width":"wide"},"from_the_future":{}}"#;
         let state: SavedState = serde_json::from_str(json).expect("readable");
         let mut expected = SavedState::default();
         expected.settings.profile.name = "Ann".into();
@@ -356,11 +444,11 @@ mod tests {
     fn hostile_values_are_cut_to_their_limits() {
         let json = serde_json::json!({
             "address": "a".repeat(MAX_ADDRESS_BYTES + 1), "recents": vec!["x"; 100],
-            "name": "🎷".repeat(100), "city": "c".repeat(100),
+            "latency_ms": 60_000, "name": "🎷".repeat(100), "city": "c".repeat(100),
             "window": {"width": 1e9, "height": -5.0, "zoom": 100.0},
         });
         let state: SavedState = serde_json::from_value(json).expect("readable");
-        assert_eq!(state.address, "");
+        assert_eq!((state.address.as_str(), state.latency_ms), ("", MAX_LATENCY_MS));
         assert_eq!(state.recents.len(), MAX_RECENTS);
         assert_eq!(state.settings.profile.name, "🎷".repeat(8));
         assert_eq!(state.settings.profile.city.len(), MAX_CITY_UNITS);

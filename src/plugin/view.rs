@@ -82,6 +82,10 @@ pub enum Action {
     AcceptLicence,
     /// Use these settings.
     Settings(Settings),
+    /// Join again with the project, or not.
+    Reconnect(bool),
+    /// Report this delay to the host, in ms.
+    Latency(u16),
     /// A level is taken hold of.
     BeginLevel(Level),
     /// A level moves to so many dB.
@@ -90,6 +94,8 @@ pub enum Action {
     EndLevel(Level),
     /// Mute myself, or not.
     MuteMe(bool),
+    /// End the bypass.
+    EndBypass,
     /// Zoom the window, 1.0 = 100 %.
     Zoom(f32),
 }

@@ -101,6 +101,8 @@ pub struct StreamCounters {
     pub lost: u64,
     /// Frames made up for late and lost ones.
     pub concealed: u64,
+    /// Frames left out or put in to bring the buffer back to its target.
+    pub slipped: u64,
 }
 
 /// Datagrams and bytes, both ways.
@@ -137,6 +139,7 @@ impl StreamCounters {
         self.late += more.late;
         self.lost += more.lost;
         self.concealed += more.concealed;
+        self.slipped += more.slipped;
     }
 }
 

@@ -181,6 +181,7 @@ impl Stream {
             late: stats.late,
             lost: stats.lost,
             concealed: stats.concealed,
+            slipped: stats.slipped,
         }
     }
 

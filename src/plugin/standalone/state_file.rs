@@ -26,7 +26,8 @@ pub(in crate::plugin) struct AppState {
 impl AppState {
     /// What `instance` has now.
     pub(in crate::plugin) fn of(instance: &Instance) -> Self {
-        let Levels { send_db, return_db, dry_db, mute_me } = instance.params.levels();
+        // The app has nobody who would bypass it.
+        let Levels { send_db, return_db, dry_db, mute_me, bypass: _ } = instance.params.levels();
         let project = instance.project.saved();
         Self { send_db: Some(send_db), return_db: Some(return_db), dry_db: Some(dry_db), mute_me, project }
     }
@@ -42,6 +43,7 @@ impl AppState {
             return_db: level(self.return_db, default.return_db),
             dry_db: level(self.dry_db, default.dry_db),
             mute_me: self.mute_me,
+            bypass: false,
         }
     }
 }

@@ -108,6 +108,7 @@ fn state_line(snapshot: &Snapshot) -> (Color32, String) {
             }
             (DARK.ok, line)
         }
+        ConnectionState::Waiting(_) => (DARK.warn, "connection lost, trying again…".to_owned()),
         ConnectionState::Failed(_) => (DARK.bad, "not connected: see below".to_owned()),
     }
 }

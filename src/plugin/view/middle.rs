@@ -9,7 +9,7 @@ use super::meter::paint_level;
 use super::theme::{BODY, DARK};
 use super::widgets::{body, button, caption, elided, field, large, main_button};
 use super::{Action, Model, SKILLS, View, inside};
-use crate::client::{ConnectionState, Failure};
+use crate::client::{ConnectionState, Failure, HostActivity};
 use crate::protocol::tables::{country, instrument_name};
 use crate::protocol::{ClientEntry, MAX_LEVEL};
 use crate::units::ChannelId;
@@ -34,6 +34,7 @@ impl View {
                 ConnectionState::Connected { channel, .. } => self.session(ui, model, *channel, actions),
                 ConnectionState::Resolving => card(ui, |ui| connecting(ui, model, 0, actions)),
                 ConnectionState::Connecting { .. } => card(ui, |ui| connecting(ui, model, 1, actions)),
+                ConnectionState::Waiting(failure) => card(ui, |ui| waiting(ui, model, failure, actions)),
                 ConnectionState::Idle => card(ui, |ui| self.entrance(ui, model, None, actions)),
                 ConnectionState::Failed(failure) => {
                     card(ui, |ui| self.entrance(ui, model, Some(failure), actions));
@@ -43,9 +44,7 @@ impl View {
     }
 
     fn session(&mut self, ui: &mut Ui, model: &Model<'_>, own: ChannelId, actions: &mut Vec<Action>) {
-        if model.snapshot.host_idle {
-            let text = "Your host is not running audio on this track, so nobody hears you and you hear nobody. \
-                        Start the transport or switch on the audio engine.";
+        if let Some(text) = standing_aside(model) {
             banner(ui, DARK.warn, text);
         }
         if model.snapshot.licence_required {
@@ -120,6 +119,28 @@ impl View {
     }
 }
 
+/// Why nobody hears us, or later than they could, although we are in the session.
+fn standing_aside(model: &Model<'_>) -> Option<&'static str> {
+    match model.snapshot.host {
+        HostActivity::Stopped => Some(
+            "The host is not running this plugin, so nobody hears you and you hear nobody. Start the transport, \
+             switch on the audio engine, or enable the plugin or its track.",
+        ),
+        HostActivity::Rendering => Some(
+            "The host is rendering. Your track's own sound goes into the file, and the others hear silence from you \
+             until it is done.",
+        ),
+        _ if model.levels.bypass => Some(
+            "Bypassed: you hear only your own track, and the others hear silence from you. You are still here.",
+        ),
+        HostActivity::Bursts => Some(
+            "The host works ahead and hands over several blocks at once, which adds delay. Switch that off for this \
+             track (REAPER: anticipative FX processing; others: record-arm or monitor the track).",
+        ),
+        HostActivity::Steady => None,
+    }
+}
+
 /// On the way: what is done, what is being done, and the way back.
 fn connecting(ui: &mut Ui, model: &Model<'_>, step: usize, actions: &mut Vec<Action>) {
     ui.label(large("Joining"));
@@ -144,6 +165,20 @@ fn connecting(ui: &mut Ui, model: &Model<'_>, step: usize, actions: &mut Vec<Act
     }
     ui.add_space(4.0);
     if button(ui, "Cancel", 80.0).clicked() {
+        actions.push(Action::Leave);
+    }
+}
+
+/// The session was lost: nobody has to do anything.
+fn waiting(ui: &mut Ui, model: &Model<'_>, failure: &Failure, actions: &mut Vec<Action>) {
+    ui.label(large("Connection lost"));
+    elided(ui, body(&model.snapshot.address));
+    ui.label(RichText::new(failure.to_string()).size(BODY).color(DARK.warn));
+    ui.label(caption(
+        "Jamulet tries again by itself, for ten minutes. Your track's own sound passes through meanwhile.",
+    ));
+    ui.add_space(4.0);
+    if button(ui, "Stop trying", 96.0).clicked() {
         actions.push(Action::Leave);
     }
 }

@@ -9,6 +9,7 @@ use super::widgets::{body, caption, choices, field};
 use super::{Action, Model, Page, SKILLS, View, inside};
 use crate::client::{ConnectionState, FrameChoice};
 use crate::plugin::html::ChatLine;
+use crate::plugin::state::MAX_LATENCY_MS;
 use crate::protocol::cut_to_utf16;
 use crate::protocol::tables::{countries, instruments};
 use crate::units::{
@@ -161,6 +162,7 @@ impl View {
         if changed {
             actions.push(Action::Settings(self.settings.clone()));
         }
+        project_options(ui, model, actions);
         if connected {
             ui.add_space(4.0);
             ui.label(caption("PACKETS AND FRAMES"));
@@ -208,6 +210,25 @@ impl View {
             actions.push(Action::Settings(self.settings.clone()));
         }
     }
+}
+
+/// What concerns the project and the host, not the network.
+fn project_options(ui: &mut Ui, model: &Model<'_>, actions: &mut Vec<Action>) {
+    ui.add_space(4.0);
+    ui.label(caption("RECONNECT WITH THE PROJECT"));
+    let mut reconnect = model.saved.reconnect;
+    if choices(ui, &mut reconnect, &[(false, "Off"), (true, "On")]) {
+        actions.push(Action::Reconnect(reconnect));
+    }
+    row(ui, "reported latency", |ui| {
+        let mut latency_ms = model.saved.latency_ms;
+        let value = egui::DragValue::new(&mut latency_ms).range(0..=MAX_LATENCY_MS).suffix(" ms");
+        let response = ui.add(value.update_while_editing(false));
+        let hint = "What your host is told and makes up for. 0 unless you know why.";
+        if response.on_hover_text(hint).changed() {
+            actions.push(Action::Latency(latency_ms));
+        }
+    });
 }
 
 fn chat_line(ui: &mut Ui, line: &ChatLine) {

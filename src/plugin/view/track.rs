@@ -32,8 +32,19 @@ impl View {
             level(ui, "dry", Level::Dry, levels.dry_db, actions).on_hover_text(
                 "Your own sound directly, without the way through the server. Double-click: off",
             );
-            let text = if levels.mute_me { "Muted" } else { "Mute me" };
             let size = vec2(ui.available_width(), 28.0);
+            if levels.bypass {
+                // Nothing is sent in any case: what is offered is the way out.
+                let bypassed = toggle(ui, "Bypassed", true, DARK.warn, size);
+                if bypassed
+                    .on_hover_text("Only your own track is heard, and nothing is sent. Click to end that")
+                    .clicked()
+                {
+                    actions.push(Action::EndBypass);
+                }
+                return;
+            }
+            let text = if levels.mute_me { "Muted" } else { "Mute me" };
             let muted = toggle(ui, text, levels.mute_me, DARK.mute, size);
             if muted.on_hover_text("Send silence to the others").clicked() {
                 actions.push(Action::MuteMe(!levels.mute_me));

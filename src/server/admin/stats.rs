@@ -323,7 +323,7 @@ impl From<&(std::net::IpAddr, std::time::Duration)> for BanStats {
 
 impl From<StreamCounters> for FrameCounts {
     fn from(counters: StreamCounters) -> Self {
-        let StreamCounters { received, late, lost, concealed } = counters;
+        let StreamCounters { received, late, lost, concealed, slipped: _ } = counters;
         Self { received, late, lost, concealed }
     }
 }
@@ -409,7 +409,7 @@ pub(super) mod tests {
             round_trip: Some(Duration::from_micros(17_400)),
             level: 6,
             level_db: -12.5,
-            stream: StreamCounters { received: 990, late: 5, lost: 10, concealed: 15 },
+            stream: StreamCounters { received: 990, late: 5, lost: 10, concealed: 15, slipped: 0 },
             traffic: TrafficCounters { packets_in: 1000, bytes_in: 36_000, packets_out: 900, bytes_out: 1 },
         };
         let silent = ClientStatus {

@@ -11,11 +11,12 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use clack_extensions::audio_ports::{AudioPortInfoBuffer, PluginAudioPorts};
 use clack_extensions::audio_ports_config::{AudioPortsConfigBuffer, PluginAudioPortsConfig};
 use clack_extensions::gui::{GuiApiType, GuiConfiguration, GuiSize, HostGui, HostGuiImpl, PluginGui, Window};
-use clack_extensions::latency::{HostLatency, HostLatencyImpl};
+use clack_extensions::latency::{HostLatency, HostLatencyImpl, PluginLatency};
 use clack_extensions::params::{
     HostParams, HostParamsImplMainThread, HostParamsImplShared, ParamClearFlags, ParamInfoBuffer,
     ParamInfoFlags, ParamRescanFlags, PluginParams,
 };
+use clack_extensions::render::{PluginRender, RenderMode};
 use clack_extensions::state::{HostState, HostStateImpl, PluginState};
 use clack_host::events::event_types::ParamValueEvent;
 use clack_host::prelude::*;
@@ -149,6 +150,7 @@ impl Plugin for ClapPlugin {
                     default: Range { min: info.min_value, max: info.max_value }
                         .normalised(info.default_value),
                     automatable: info.flags.contains(ParamInfoFlags::IS_AUTOMATABLE),
+                    bypass: info.flags.contains(ParamInfoFlags::IS_BYPASS),
                 })
             })
             .collect()
@@ -222,6 +224,27 @@ impl Plugin for ClapPlugin {
         extension.select(&handle, id).map_err(|_| anyhow!("the plugin refused layout {layout:?}"))?;
         ensure!(self.layout()? == layout, "the plugin selected another layout than {layout:?}");
         Ok(())
+    }
+
+    fn set_offline(&mut self, offline: bool) -> Result<()> {
+        let handle = self.instance.plugin_handle();
+        let extension: PluginRender =
+            handle.get_extension().context("the plugin cannot be told to render")?;
+        let mode = if offline { RenderMode::Offline } else { RenderMode::Realtime };
+        extension.set(&handle, mode).map_err(|error| anyhow!("{error}"))
+    }
+
+    fn is_realtime_only(&mut self) -> Result<bool> {
+        let handle = self.instance.plugin_handle();
+        let extension: PluginRender =
+            handle.get_extension().context("the plugin cannot be told to render")?;
+        Ok(extension.has_realtime_requirement(&handle))
+    }
+
+    fn latency(&mut self) -> Result<u32> {
+        let handle = self.instance.plugin_handle();
+        let extension: PluginLatency = handle.get_extension().context("the plugin reports no latency")?;
+        Ok(extension.get(&handle))
     }
 
     fn activate(&mut self, rate_hz: f64, max_block_frames: usize) -> Result<Box<dyn Audio>> {

@@ -34,6 +34,15 @@ pub trait Plugin {
     /// Chooses the channel layout, while inactive.
     fn set_layout(&mut self, layout: ChannelLayout) -> Result<()>;
 
+    /// Renders from the next activation on, or plays again.
+    fn set_offline(&mut self, offline: bool) -> Result<()>;
+
+    /// Whether the plugin has declared that it cannot render.
+    fn is_realtime_only(&mut self) -> Result<bool>;
+
+    /// Delay that the plugin reports, in samples.
+    fn latency(&mut self) -> Result<u32>;
+
     /// Prepares for audio and hands out the audio half; at most one at a time.
     fn activate(&mut self, rate_hz: f64, max_block_frames: usize) -> Result<Box<dyn Audio>>;
 
@@ -179,6 +188,8 @@ pub struct Parameter {
     pub default: f64,
     /// Whether a host may automate it.
     pub automatable: bool,
+    /// Whether the host's bypass button is to move it.
+    pub bypass: bool,
 }
 
 /// A saved state, taken apart: the same JSON in both formats, in CLAP with its length before it.

@@ -1,5 +1,6 @@
 //! What the tests and the demo share: headless hosts, stock peers, a network simulator, signal analysis.
 
+pub mod chart;
 pub mod child;
 pub mod clap_host;
 pub mod diagnostics;

@@ -128,6 +128,22 @@ impl Player {
         Ok((Self { plugin, track, diagnostics, index, connect }, take))
     }
 
+    /// Stops the sound, has `body` do something with the silent plugin, and plays on as before.
+    pub fn pause(
+        self,
+        card: SoundCard,
+        source: impl FnMut(u64, &mut [Vec<f32>]) + Send + 'static,
+        body: impl FnOnce(&mut dyn Plugin, &dyn Fn() -> Result<Snapshot>) -> Result<()>,
+    ) -> Result<Self> {
+        let Self { mut plugin, track, diagnostics, index, connect } = self;
+        let mut take = track.stop()?;
+        plugin.deactivate(take.take_audio().context("a stopped track has its audio")?)?;
+        body(&mut *plugin, &|| diagnostics.instance(index))?;
+        let audio = plugin.activate(card.rate_hz, card.block_frames)?;
+        let track = Track::play(audio, card, source)?;
+        Ok(Self { plugin, track, diagnostics, index, connect })
+    }
+
     /// Stops the sound and hands everything back.
     pub fn finish(self) -> Result<(Box<dyn Plugin>, Take)> {
         let Self { mut plugin, track, .. } = self;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use jamulet::client::{Controls, Engine, Handle, Pump, Settings, simulated};
+use jamulet::client::{Controls, Effect, Engine, Handle, Pump, Settings, simulated};
 use jamulet::protocol::{Datagram, classify};
 use jamulet::server::{Config, Core};
 use jamulet::units::{Time, WIRE_RATE_HZ};
@@ -51,17 +51,30 @@ pub struct Musician {
     pub heard: [Vec<f32>; 2],
     /// The host calls `process()` only while this is set.
     pub host_runs: bool,
+    /// How often the host calls at once, and how many blocks' time lies between: (1, 1) plays, (8, 8) works
+    /// ahead, (50, 1) renders.
+    pub calls: (usize, usize),
     /// For the engine.
     pub controls: Controls,
+    /// How often a name was looked up; every name leads to the server.
+    pub lookups: usize,
     engine: Engine,
     pump: Pump,
     address: SocketAddr,
+    /// The computer sleeps until then.
+    wakes_at: Time,
+    /// How far its clock is behind ours: some stand still while the computer sleeps.
+    behind: Duration,
     path: Path,
+    /// What the host says, and what its clock really runs at.
+    nominal_hz: f64,
     rate_hz: f64,
     blocks: Blocks,
     source: Source,
     /// Samples of all blocks so far, and of the next one.
     captured: u64,
+    /// Samples that the sound card has passed by.
+    card: u64,
     next_block: usize,
 }
 
@@ -83,16 +96,42 @@ impl Musician {
             handle,
             heard: [Vec::new(), Vec::new()],
             host_runs: true,
+            calls: (1, 1),
             controls: Controls::default(),
+            lookups: 0,
             engine,
             pump,
             address,
+            wakes_at: Time::ZERO,
+            behind: Duration::ZERO,
             path: Path::new(link, seed),
+            nominal_hz: rate_hz,
             rate_hz,
             blocks,
             source,
             captured: 0,
+            card: 0,
             next_block,
+        }
+    }
+
+    /// A host whose clock is faster than it says, by this many parts per million.
+    pub fn with_clock(mut self, ppm: f64) -> Self {
+        self.rate_hz *= 1.0 + ppm * 1e-6;
+        self
+    }
+
+    /// The host deactivates and activates the plugin again.
+    pub fn reactivate(&mut self) {
+        self.engine.prepare(self.nominal_hz, self.blocks.max()).expect("a rate that worked before");
+        self.engine.reset();
+    }
+
+    /// The computer sleeps from `now` on: nothing runs, and what arrives is lost. Its clock goes on or stands still.
+    pub fn sleep(&mut self, now: Time, duration: Duration, clock_stands: bool) {
+        self.wakes_at = now + duration;
+        if clock_stands {
+            self.behind += duration;
         }
     }
 
@@ -102,27 +141,43 @@ impl Musician {
     }
 
     fn next_call(&self) -> Time {
-        let samples = self.captured + self.next_block as u64;
+        let samples = self.card + (self.next_block * self.calls.1) as u64;
         Time::from_micros((samples as f64 * 1e6 / self.rate_hz).ceil() as u64)
     }
 
     fn poll_timeout(&self) -> Option<Time> {
-        earliest([Some(self.next_call()), self.pump.poll_timeout(), self.path.poll_timeout()])
+        let timer = self.pump.poll_timeout().map(|timer| (timer + self.behind).max(self.wakes_at));
+        earliest([Some(self.next_call()), timer, self.path.poll_timeout()])
     }
 
     /// The host's calls that are due, and everything that the client does of itself.
     fn run(&mut self, now: Time) {
+        if now < self.wakes_at {
+            while self.path.down.receive(now).is_some() {}
+            while self.next_call() <= now {
+                self.card += (self.next_block * self.calls.1) as u64;
+            }
+            return;
+        }
+        let (world, now) = (now, now - self.behind);
         self.pump.handle_commands(now);
-        while let Some(datagram) = self.path.down.receive(now) {
+        while let Some(Effect::Resolve { request, .. }) = self.pump.poll_effect() {
+            self.lookups += 1;
+            self.pump.handle_resolved(now, request, Some(vec![SERVER.parse().expect("a literal")]));
+        }
+        while let Some(datagram) = self.path.down.receive(world) {
             self.pump.handle_datagram(now, SERVER.parse().expect("a literal"), &datagram);
         }
-        while self.next_call() <= now {
-            self.process();
-            self.pump.handle_uplink(now);
+        while self.next_call() <= world {
+            self.card += (self.next_block * self.calls.1) as u64;
+            for _ in 0..self.calls.0 {
+                self.process();
+                self.pump.handle_uplink(now);
+            }
         }
         self.pump.handle_timeout(now);
         let up = &mut self.path.up;
-        self.pump.drain_transmits(now, &mut |_, datagram| up.send(now, datagram.to_vec()));
+        self.pump.drain_transmits(now, &mut |_, datagram| up.send(world, datagram.to_vec()));
         self.pump.publish();
     }
 
@@ -145,6 +200,9 @@ impl Musician {
 /// Sees audio packets: when, from whom, and what.
 pub type Tap = Box<dyn FnMut(Time, SocketAddr, &[u8])>;
 
+/// Changes audio packets on their way to musicians, as a hostile server would.
+pub type Tamper = Box<dyn FnMut(&mut Vec<u8>)>;
+
 /// Where the simulated server is.
 pub const SERVER: &str = "192.0.2.1:22124";
 
@@ -158,22 +216,30 @@ pub struct Jam {
     pub musicians: Vec<Musician>,
     /// Sees every audio packet as it reaches the server.
     pub tap: Option<Tap>,
-    tick_nanos: u64,
+    /// Changes every audio packet as it leaves the server.
+    pub tamper: Option<Tamper>,
+    tick_micros: f64,
     ticks: u64,
 }
 
 impl Jam {
     /// A server with nobody on it.
     pub fn new(config: Config, seed: u64) -> Self {
-        let tick_nanos = config.frame.samples() as u64 * 1_000_000_000 / u64::from(WIRE_RATE_HZ);
+        let tick_micros = config.frame.samples() as f64 * 1e6 / f64::from(WIRE_RATE_HZ);
         Self {
             now: Time::ZERO,
             server: Core::new(Time::ZERO, config, seed),
             musicians: Vec::new(),
             tap: None,
-            tick_nanos,
+            tamper: None,
+            tick_micros,
             ticks: 0,
         }
+    }
+
+    /// The server's clock is faster than it should be, by this many parts per million. To be set at the start.
+    pub fn set_server_clock(&mut self, ppm: f64) {
+        self.tick_micros /= 1.0 + ppm * 1e-6;
     }
 
     /// Goes on for `duration`.
@@ -192,8 +258,9 @@ impl Jam {
         self.now = end;
     }
 
-    fn next_tick(&self) -> Time {
-        Time::from_micros((self.ticks + 1) * self.tick_nanos / 1000)
+    /// When the server mixes next.
+    pub fn next_tick(&self) -> Time {
+        Time::from_micros(((self.ticks + 1) as f64 * self.tick_micros) as u64)
     }
 
     fn step(&mut self) {
@@ -214,10 +281,14 @@ impl Jam {
         if self.server.poll_timeout().is_some_and(|deadline| deadline <= now) {
             self.server.handle_timeout(now);
         }
-        let musicians = &mut self.musicians;
+        let (musicians, tamper) = (&mut self.musicians, &mut self.tamper);
         self.server.drain_transmits(|to, datagram| {
             if let Some(musician) = musicians.iter_mut().find(|musician| musician.address == to) {
-                musician.path.down.send(now, datagram.to_vec());
+                let mut datagram = datagram.to_vec();
+                if let (Some(tamper), Datagram::Audio(_)) = (&mut *tamper, classify(&datagram)) {
+                    tamper(&mut datagram);
+                }
+                musician.path.down.send(now, datagram);
             }
         });
     }

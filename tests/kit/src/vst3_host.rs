@@ -27,6 +27,9 @@ pub struct Vst3Plugin {
     view: Option<ComPtr<IPlugView>>,
     frame: ComWrapper<Frame>,
     layout: ChannelLayout,
+    /// Of [`ProcessModes_`].
+    mode: i32,
+    realtime_only: bool,
     _host: ComPtr<IHostApplication>,
     _handler: ComPtr<IComponentHandler>,
 }
@@ -45,6 +48,7 @@ impl Vst3Plugin {
             );
             let mut class: PClassInfo = std::mem::zeroed();
             check("asking for the class", factory.getClassInfo(0, &mut class))?;
+            let realtime_only = is_realtime_only(&factory);
             let mut object: *mut c_void = std::ptr::null_mut();
             let interface = IComponent::IID.as_ptr().cast::<c_char>();
             check(
@@ -71,6 +75,8 @@ impl Vst3Plugin {
                 view: None,
                 frame: ComWrapper::new(Frame::default()),
                 layout: ChannelLayout::STEREO,
+                mode: ProcessModes_::kRealtime as i32,
+                realtime_only,
                 _host: host,
                 _handler: handler,
             };
@@ -166,6 +172,7 @@ impl Plugin for Vst3Plugin {
                         name: text_of(&info.title),
                         default: info.defaultNormalizedValue,
                         automatable: info.flags & ParameterInfo_::ParameterFlags_::kCanAutomate as i32 != 0,
+                        bypass: info.flags & ParameterInfo_::ParameterFlags_::kIsBypass as i32 != 0,
                     })
                 })
                 .collect()
@@ -230,9 +237,24 @@ impl Plugin for Vst3Plugin {
         Ok(())
     }
 
+    fn set_offline(&mut self, offline: bool) -> Result<()> {
+        let mode = if offline { ProcessModes_::kOffline } else { ProcessModes_::kRealtime };
+        self.mode = mode as i32;
+        Ok(())
+    }
+
+    fn is_realtime_only(&mut self) -> Result<bool> {
+        Ok(self.realtime_only)
+    }
+
+    fn latency(&mut self) -> Result<u32> {
+        // SAFETY: a call of a live plugin.
+        Ok(unsafe { self.processor.getLatencySamples() })
+    }
+
     fn activate(&mut self, rate_hz: f64, max_block_frames: usize) -> Result<Box<dyn Audio>> {
         let mut setup = ProcessSetup {
-            processMode: ProcessModes_::kRealtime as i32,
+            processMode: self.mode,
             symbolicSampleSize: SymbolicSampleSizes_::kSample32 as i32,
             maxSamplesPerBlock: i32::try_from(max_block_frames)?,
             sampleRate: rate_hz,
@@ -253,6 +275,7 @@ impl Plugin for Vst3Plugin {
         Ok(Box::new(Vst3Audio {
             processor: self.processor.clone(),
             layout: self.layout,
+            mode: self.mode,
             rate_hz,
             input: vec![vec![0.0; max_block_frames]; self.layout.inputs],
             changes_pointer: changes.to_com_ptr().context("parameter changes")?,
@@ -336,6 +359,7 @@ impl Drop for Vst3Plugin {
 struct Vst3Audio {
     processor: ComPtr<IAudioProcessor>,
     layout: ChannelLayout,
+    mode: i32,
     rate_hz: f64,
     /// The plugin may write to its input buffers: these are copies.
     input: Vec<Vec<f32>>,
@@ -391,7 +415,7 @@ impl Audio for Vst3Audio {
         context.projectTimeSamples = self.frames;
         context.state = ProcessContext_::StatesAndFlags_::kPlaying as uint32;
         let mut data = ProcessData {
-            processMode: ProcessModes_::kRealtime as i32,
+            processMode: self.mode,
             symbolicSampleSize: SymbolicSampleSizes_::kSample32 as i32,
             numSamples: frames as i32,
             numInputs: 1,
@@ -434,6 +458,20 @@ fn factory(path: &Path) -> Result<ComPtr<IPluginFactory>> {
         let factory = ComPtr::from_raw(get()).context("the library has no VST3 factory")?;
         std::mem::forget(library);
         Ok(factory)
+    }
+}
+
+/// Whether the factory's only class says that it works in real time only.
+fn is_realtime_only(factory: &ComPtr<IPluginFactory>) -> bool {
+    let Some(factory) = factory.cast::<IPluginFactory2>() else { return false };
+    // SAFETY: a call of a live factory with a place for its result, whose texts end with NUL.
+    unsafe {
+        let mut class: PClassInfo2 = std::mem::zeroed();
+        factory.getClassInfo2(0, &mut class) == kResultOk
+            && std::ffi::CStr::from_ptr(class.subCategories.as_ptr())
+                .to_string_lossy()
+                .split('|')
+                .any(|category| category == "OnlyRT")
     }
 }
 
