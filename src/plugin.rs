@@ -18,6 +18,7 @@ pub mod params;
 #[cfg(feature = "standalone")]
 pub mod standalone;
 pub mod state;
+pub mod strips;
 pub mod view;
 
 use self::editor::JamuletEditor;
@@ -139,6 +140,7 @@ impl Plugin for Jamulet {
         // Opening a project or undoing an edit must neither send the room's sound to a server nor
         // throw the player out of a session: joining and leaving is for the user and for automation.
         state.params.remove("connect");
+        strips::remove_from(state);
     }
 
     fn activate(
@@ -233,6 +235,10 @@ impl ClapPlugin for Jamulet {
     const CLAP_SUPPORT_URL: Option<&'static str> = None;
     const CLAP_FEATURES: &'static [ClapFeature] =
         &[ClapFeature::AudioEffect, ClapFeature::Utility, ClapFeature::Stereo, ClapFeature::Mono];
+
+    fn remote_controls(&self, context: &mut impl RemoteControlsContext) {
+        self.instance.params.add_remote_controls(context);
+    }
 }
 
 impl Vst3Plugin for Jamulet {

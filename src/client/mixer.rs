@@ -344,6 +344,7 @@ mod tests {
         mixer.set_clients(NOW, &entries(&crowd));
         let given: Vec<_> = mixer.strips().filter_map(|strip| strip.slot).collect();
         assert_eq!(given.len(), SLOTS);
+        mixer.take_changes();
         mixer.act_in_slot(SLOTS, Move::Fader(0.0));
         assert_eq!(mixer.take_changes(), []);
     }
