@@ -19,12 +19,15 @@ pub mod params;
 pub mod standalone;
 pub mod state;
 pub mod strips;
+pub mod user_file;
+mod user_folder;
 pub mod view;
 
 use self::editor::JamuletEditor;
 use self::guard::{Entry, Guard};
 use self::params::{JamuletParams, Levels};
 use self::state::{Project, SavedState};
+use self::user_file::UserFile;
 use crate::client::{self, Controls, Engine, Handle};
 
 /// What the audio half and the windows of one instance share.
@@ -54,7 +57,7 @@ pub struct Jamulet {
 }
 
 impl Jamulet {
-    fn new(saved: SavedState, levels: Levels) -> Self {
+    fn new(saved: SavedState, user: Arc<UserFile>, levels: Levels) -> Self {
         let guard = Arc::new(Guard::from_env());
         let create = || Some(client::create(saved.settings.clone()));
         let (handle, engine) = guard.run(Entry::Create, || None, create).unzip();
@@ -62,7 +65,7 @@ impl Jamulet {
             handle.panic_network_thread();
         }
         let registration = diagnostics::register(handle.clone(), Arc::clone(&guard));
-        let project = Project::new(saved, handle.clone(), Arc::clone(&guard));
+        let project = Project::new(saved, user, handle.clone(), Arc::clone(&guard));
         let params = JamuletParams::new(levels, Arc::clone(&project), handle.clone(), Arc::clone(&guard));
         let instance = Instance { handle, params: Arc::new(params), project, guard };
         Self {
@@ -87,14 +90,16 @@ impl Jamulet {
 
 impl Default for Jamulet {
     fn default() -> Self {
+        let user = UserFile::of_user();
         #[cfg(feature = "standalone")]
         if let Some(state) = standalone::initial_state() {
             let levels = state.levels();
-            let app = Self::new(state.project, levels);
+            let app = Self::new(state.project, user, levels);
             standalone::made(&app.instance);
             return app;
         }
-        Self::new(SavedState::default(), Levels::default())
+        let saved = SavedState { settings: user.data().settings.clone(), ..SavedState::default() };
+        Self::new(saved, user, Levels::default())
     }
 }
 
