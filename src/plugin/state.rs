@@ -525,7 +525,8 @@ mod tests {
             first
         );
 
-        let newer = read(format!(r#"{{"version":99,{older},{more},"quality":"holographic","strips":[1]}}"#));
+        let newer = older.replace("\"high\"", "\"holographic\"");
+        let newer = read(format!(r#"{{"version":99,{newer},{more},"strips":[1]}}"#));
         let mut expected = second;
         expected.settings.stream.quality = Quality::Normal;
         assert_eq!(newer, expected, "what is not understood is left out, and nothing else");
