@@ -266,9 +266,9 @@ fn read(path: &Path) -> io::Result<Map<String, Value>> {
 
 /// Moves an unreadable file out of the way: somebody may want to mend it.
 fn keep_aside(path: &Path) -> io::Result<()> {
-    let names = (1..=MAX_KEPT_ASIDE).map(|number| path.with_extension(format!("unreadable-{number}.json")));
-    let free = names.clone().find(|name| !name.exists()).or_else(|| names.last());
-    free.map_or(Ok(()), |aside| fs::rename(path, aside))
+    let name = |number| path.with_extension(format!("unreadable-{number}.json"));
+    let free = (1..MAX_KEPT_ASIDE).map(name).find(|name| !name.exists());
+    fs::rename(path, free.unwrap_or_else(|| name(MAX_KEPT_ASIDE)))
 }
 
 /// The lock is the file handle's, so the system gives it back when its holder ends, however it ends.
