@@ -10,11 +10,13 @@ mod engine;
 mod handle;
 mod host_watch;
 mod jam;
+mod mixer;
 mod pacer;
 mod pump;
 mod reconnect;
 mod settings;
 mod shared;
+mod slot_moves;
 mod snapshot;
 mod stream;
 
@@ -26,6 +28,7 @@ use rtrb::RingBuffer;
 
 pub use engine::{Controls, Engine};
 pub use handle::{Handle, MeterReading};
+pub use mixer::{FADER_MAX, Move, SLOTS, Strip};
 pub use pump::{Effect, Pump};
 pub use settings::{BufferSettings, FrameChoice, Profile, Settings, StreamSettings};
 pub use snapshot::*;

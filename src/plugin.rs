@@ -18,12 +18,16 @@ pub mod params;
 #[cfg(feature = "standalone")]
 pub mod standalone;
 pub mod state;
+pub mod strips;
+pub mod user_file;
+mod user_folder;
 pub mod view;
 
 use self::editor::JamuletEditor;
 use self::guard::{Entry, Guard};
 use self::params::{JamuletParams, Levels};
 use self::state::{Project, SavedState};
+use self::user_file::UserFile;
 use crate::client::{self, Controls, Engine, Handle};
 
 /// What the audio half and the windows of one instance share.
@@ -53,7 +57,7 @@ pub struct Jamulet {
 }
 
 impl Jamulet {
-    fn new(saved: SavedState, levels: Levels) -> Self {
+    fn new(saved: SavedState, user: Arc<UserFile>, levels: Levels) -> Self {
         let guard = Arc::new(Guard::from_env());
         let create = || Some(client::create(saved.settings.clone()));
         let (handle, engine) = guard.run(Entry::Create, || None, create).unzip();
@@ -61,7 +65,7 @@ impl Jamulet {
             handle.panic_network_thread();
         }
         let registration = diagnostics::register(handle.clone(), Arc::clone(&guard));
-        let project = Project::new(saved, handle.clone(), Arc::clone(&guard));
+        let project = Project::new(saved, user, handle.clone(), Arc::clone(&guard));
         let params = JamuletParams::new(levels, Arc::clone(&project), handle.clone(), Arc::clone(&guard));
         let instance = Instance { handle, params: Arc::new(params), project, guard };
         Self {
@@ -86,14 +90,16 @@ impl Jamulet {
 
 impl Default for Jamulet {
     fn default() -> Self {
+        let user = UserFile::of_user();
         #[cfg(feature = "standalone")]
         if let Some(state) = standalone::initial_state() {
             let levels = state.levels();
-            let app = Self::new(state.project, levels);
+            let app = Self::new(state.project, user, levels);
             standalone::made(&app.instance);
             return app;
         }
-        Self::new(SavedState::default(), Levels::default())
+        let saved = SavedState { settings: user.data().settings.clone(), ..SavedState::default() };
+        Self::new(saved, user, Levels::default())
     }
 }
 
@@ -139,6 +145,7 @@ impl Plugin for Jamulet {
         // Opening a project or undoing an edit must neither send the room's sound to a server nor
         // throw the player out of a session: joining and leaving is for the user and for automation.
         state.params.remove("connect");
+        strips::remove_from(state);
     }
 
     fn activate(
@@ -233,6 +240,10 @@ impl ClapPlugin for Jamulet {
     const CLAP_SUPPORT_URL: Option<&'static str> = None;
     const CLAP_FEATURES: &'static [ClapFeature] =
         &[ClapFeature::AudioEffect, ClapFeature::Utility, ClapFeature::Stereo, ClapFeature::Mono];
+
+    fn remote_controls(&self, context: &mut impl RemoteControlsContext) {
+        self.instance.params.add_remote_controls(context);
+    }
 }
 
 impl Vst3Plugin for Jamulet {

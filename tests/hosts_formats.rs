@@ -69,7 +69,7 @@ fn dry_sound_passes_through_bit_for_bit() -> Result<()> {
 /// What a project may hold.
 fn project() -> serde_json::Value {
     json!({
-        "address": "jam.example.org:22125", "recents": ["jam.example.org:22125", "[::1]:22124"],
+        "address": "jam.example.org:22125",
         "name": "Änn 🎷", "city": "Köln", "country": 82, "instrument": 7, "skill": 3,
         "quality": "high", "layout": "mono", "frame": "64", "client_buffer": 4, "server_buffer": null,
         "window": {"width": 1200.0, "height": 700.0, "zoom": 1.25},

@@ -11,6 +11,7 @@ use crossbeam::channel::Sender;
 )]
 use parking_lot::Mutex;
 
+use super::mixer::Move;
 use super::pump::Command;
 use super::shared::Shared;
 use super::{Settings, Snapshot};
@@ -81,14 +82,29 @@ impl Handle {
         self.command(Command::Chat(text.to_owned()));
     }
 
-    /// How loud we hear `channel`: linear gain `0.0..=1.0` (clamped).
-    pub fn set_gain(&self, channel: ChannelId, gain: f32) {
-        self.command(Command::Gain(channel, gain));
+    /// How loud we hear `channel`: fader at `0.0..=100.0` (see [`super::FADER_MAX`]).
+    pub fn set_fader(&self, channel: ChannelId, fader: f32) {
+        self.command(Command::Move(channel, Move::Fader(fader)));
     }
 
-    /// Where we hear `channel`: 0.0 left, 0.5 centre, 1.0 right (clamped).
+    /// Where we hear `channel`: 0.0 left, 0.5 centre, 1.0 right.
     pub fn set_pan(&self, channel: ChannelId, pan: f32) {
-        self.command(Command::Pan(channel, pan));
+        self.command(Command::Move(channel, Move::Pan(pan)));
+    }
+
+    /// Whether `channel` is silent for us.
+    pub fn set_mute(&self, channel: ChannelId, mute: bool) {
+        self.command(Command::Move(channel, Move::Mute(mute)));
+    }
+
+    /// Whether `channel` is heard alone, or with others on solo.
+    pub fn set_solo(&self, channel: ChannelId, solo: bool) {
+        self.command(Command::Move(channel, Move::Solo(solo)));
+    }
+
+    /// What a parameter of a slot says: it acts on whoever is there now. Realtime-safe: two atomics.
+    pub fn move_slot(&self, slot: usize, action: Move) {
+        self.shared.slot_moves.note(slot, action);
     }
 
     /// The licence was accepted: sound may be sent.

@@ -10,6 +10,7 @@ use rtrb::{Consumer, Producer};
 
 use super::host_watch::HostWatch;
 use super::jam::Jam;
+use super::mixer::{Mixer, Move, Telling};
 use super::reconnect::Reconnect;
 use super::settings::{FrameChoice, Profile, Settings};
 use super::shared::{AudioCounts, Shared};
@@ -31,8 +32,8 @@ pub(super) enum Command {
     Disconnect,
     Settings(Settings),
     Chat(String),
-    Gain(ChannelId, f32),
-    Pan(ChannelId, f32),
+    /// A movement on somebody's strip.
+    Move(ChannelId, Move),
     AcceptLicence,
     /// A panic was contained elsewhere; the sentence for the window.
     Fault(String),
@@ -81,6 +82,7 @@ pub struct Pump {
     next_refresh: Time,
     audio_counts_at_start: AudioCounts,
     host: HostWatch,
+    mixer: Mixer,
     rate: UpstreamRate,
     shut_down: bool,
 }
@@ -136,6 +138,7 @@ impl Pump {
             next_refresh: Time::ZERO,
             audio_counts_at_start: AudioCounts::default(),
             host: HostWatch::default(),
+            mixer: Mixer::default(),
             rate: UpstreamRate::default(),
             shut_down: false,
         }
@@ -164,6 +167,8 @@ impl Pump {
         if let Some(connect) = self.shared.take_intent() {
             self.handle_intent(now, connect);
         }
+        let (moves, mixer) = (&self.shared.slot_moves, &mut self.mixer);
+        moves.take(|slot, action| mixer.act_in_slot(slot, action));
         self.settle(now);
     }
 
@@ -177,8 +182,7 @@ impl Pump {
             Command::Disconnect => self.disconnect(now),
             Command::Settings(settings) => self.change_settings(now, settings),
             Command::Chat(text) => self.with_jam(|jam| jam.session.chat(now, &text)),
-            Command::Gain(channel, gain) => self.with_jam(|jam| jam.session.set_gain(now, channel, gain)),
-            Command::Pan(channel, pan) => self.with_jam(|jam| jam.session.set_pan(now, channel, pan)),
+            Command::Move(channel, action) => self.mixer.act(channel, action),
             Command::AcceptLicence => {
                 self.with_jam(|jam| jam.hold_sound = false);
                 self.picture.licence_required = false;
@@ -309,6 +313,7 @@ impl Pump {
         self.picture = Snapshot { address, fault: self.picture.fault.take(), ..Snapshot::default() };
         self.target.clone_from(&self.picture.address);
         (self.joined, self.reconnect) = (false, None);
+        self.mixer.clear();
         self.approach(now);
     }
 
@@ -344,6 +349,7 @@ impl Pump {
         match &mut self.phase {
             Phase::Jamming { jam, .. } => jam.leave(now),
             Phase::Resolving { .. } | Phase::Waiting { .. } | Phase::Idle => {
+                self.mixer.clear();
                 self.phase = Phase::Idle;
                 self.picture.state = ConnectionState::Idle;
                 self.dirty = true;
@@ -383,6 +389,7 @@ impl Pump {
         let lost = matches!(failure, Failure::TimedOut { .. } | Failure::Socket { .. });
         if lost && std::mem::take(&mut self.joined) {
             self.reconnect = Some(Reconnect::new(now));
+            self.mixer.lose();
         }
         let passing = lost
             || matches!(
@@ -394,6 +401,7 @@ impl Pump {
             Some(until) => (Phase::Waiting { until }, ConnectionState::Waiting(failure)),
             None => {
                 self.reconnect = None;
+                self.mixer.clear();
                 (Phase::Idle, ConnectionState::Failed(failure))
             }
         };
@@ -448,6 +456,7 @@ impl Pump {
             let Some(event) = jam.session.poll_event() else { break };
             self.handle_event(now, event);
         }
+        self.tell_mix(now);
         self.follow_format(now);
         // A host that does not call takes no streams: the newest waits until the ring has room.
         if !self.links.streams.is_full()
@@ -457,6 +466,25 @@ impl Pump {
         }
         // Streams that the engine no longer uses are freed here.
         while self.links.retired.pop().is_ok() {}
+    }
+
+    /// Tells the server, and the world, what has changed in the personal mix.
+    fn tell_mix(&mut self, now: Time) {
+        for change in self.mixer.take_changes() {
+            match change {
+                Telling::Gain(channel, gain) => self.hear(now, channel, gain),
+                Telling::Pan(channel, pan) => self.with_jam(|jam| jam.session.set_pan(now, channel, pan)),
+            }
+        }
+        if !self.mixer.strips().eq(self.picture.strips.iter().copied()) {
+            self.picture.strips = self.mixer.strips().collect();
+            self.dirty = true;
+        }
+    }
+
+    /// The only way in which the server learns how loud we hear `channel`: linear.
+    fn hear(&mut self, now: Time, channel: ChannelId, gain: f32) {
+        self.with_jam(|jam| jam.session.set_gain(now, channel, gain));
     }
 
     fn follow_format(&mut self, now: Time) {
@@ -485,17 +513,20 @@ impl Pump {
                 if let Phase::Jamming { jam, .. } = &self.phase {
                     picture.state = ConnectionState::Connected { server: jam.server, channel };
                 }
+                self.mixer.set_own(channel);
             }
             ClientEvent::ServerRestarted => {
                 picture.clients.clear();
                 picture.levels.clear();
                 picture.muted_by.clear();
+                self.mixer.lose();
             }
             ClientEvent::ClientList(clients) => {
                 picture.muted_by.retain(|channel| clients.iter().any(|entry| entry.channel == *channel));
                 if picture.levels.len() != clients.len() {
                     picture.levels.clear();
                 }
+                self.mixer.set_clients(now, &clients);
                 picture.clients = clients;
             }
             ClientEvent::Levels(levels) => picture.levels = levels,
@@ -547,8 +578,9 @@ impl Pump {
             stats: picture.stats,
             ..Snapshot::default()
         };
-        if let Some(failure) = failure {
-            self.fail(now, failure);
+        match failure {
+            Some(failure) => self.fail(now, failure),
+            None => self.mixer.clear(),
         }
         if let Some(address) = self.next_address.take() {
             self.connect(now, address);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::slot_moves::SlotMoves;
 use super::{MeterReading, Snapshot};
 use crate::audio::BufferStats;
 use crate::units::BufferSize;
@@ -52,6 +53,8 @@ pub(super) struct Shared {
     intent: AtomicU8,
     /// Any thread: the network thread has been woken for `intent`, since the audio thread's last block.
     intent_woke: AtomicBool,
+    /// Any thread, the audio thread included: what the parameters of strips want.
+    pub(super) slot_moves: SlotMoves,
     /// Any thread: a part of the client has panicked; the audio thread passes dry sound.
     pub(super) faulted: AtomicBool,
 }

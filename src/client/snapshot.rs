@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::mixer::Strip;
 use crate::protocol::{ClientEntry, RecorderState};
 use crate::units::{ChannelId, StreamFormat};
 
@@ -16,6 +17,8 @@ pub struct Snapshot {
     pub clients: Vec<ClientEntry>,
     /// Level of each of `clients`, 0..=9, same order; empty until the server sends some.
     pub levels: Vec<u8>,
+    /// How we hear each of `clients`, same order.
+    pub strips: Vec<Strip>,
     /// Channels that have muted us.
     pub muted_by: Vec<ChannelId>,
     /// Chat lines, oldest first, at most [`MAX_CHAT_LINES`]: as received (HTML, not trusted).

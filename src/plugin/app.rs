@@ -67,7 +67,7 @@ impl App {
     fn remember_success(&mut self, snapshot: &Snapshot) {
         let connected = matches!(snapshot.state, ConnectionState::Connected { .. });
         if connected && !self.was_connected && !snapshot.address.is_empty() {
-            self.instance.project.change(|saved| saved.remember(&snapshot.address));
+            self.instance.project.remember(&snapshot.address);
         }
         self.was_connected = connected;
     }
@@ -86,12 +86,10 @@ impl App {
                 handle.disconnect();
                 self.mirror(&params.connect, false);
             }
-            Action::Forget(address) => {
-                project.change(|saved| saved.recents.retain(|known| *known != address));
-            }
+            Action::Forget(address) => project.forget(&address),
             Action::Say(text) => handle.chat(&text),
             Action::AcceptLicence => handle.accept_licence(),
-            Action::Settings(settings) => project.change(|saved| saved.settings = settings),
+            Action::Settings(settings) => project.choose(settings),
             Action::Reconnect(reconnect) => project.change(|saved| saved.reconnect = reconnect),
             Action::Latency(latency_ms) => {
                 project.change(|saved| saved.latency_ms = latency_ms);
@@ -149,6 +147,7 @@ impl NiceEguiApp for App {
         let instance = Arc::clone(&self.instance);
         let build = || {
             super::view::theme::apply(&egui_ctx);
+            self.instance.project.refresh();
             if let Some(handle) = &self.instance.handle {
                 let repaint = self.link.repaint.clone();
                 handle.set_notify(Some(Box::new(move || repaint.request_repaint())));

@@ -103,12 +103,27 @@ fn describe(snapshot: &Snapshot, fault: Option<&str>) -> Value {
             |client| json!({"channel": client.channel.0, "name": client.info.name, "city": client.info.city}),
         )
         .collect();
+    let strips: Vec<Value> = snapshot
+        .strips
+        .iter()
+        .map(|strip| {
+            json!({
+                "channel": strip.channel.0,
+                "slot": strip.slot,
+                "fader": strip.fader,
+                "pan": strip.pan,
+                "mute": strip.mute,
+                "solo": strip.solo,
+            })
+        })
+        .collect();
     let stats = snapshot.stats;
     json!({
         "state": state,
         "reason": reason,
         "channel": channel,
         "clients": clients,
+        "strips": strips,
         "chat": snapshot.chat.iter().map(|line| html::plain_text(line)).collect::<Vec<_>>(),
         "welcome": snapshot.welcome.as_deref().map(html::plain_text),
         "server_version": snapshot.server_version,

@@ -6,7 +6,8 @@ use nice_plug::prelude::*;
 
 use super::guard::{Entry, Guard};
 use super::state::{Project, ProjectField};
-use crate::client::{Controls, Handle};
+use super::strips::{self, StripParams};
+use crate::client::{Controls, Handle, SLOTS};
 use crate::units::db_to_gain;
 
 /// Lowest level, in dB: shown and heard as silence.
@@ -72,6 +73,9 @@ pub struct JamuletParams {
     /// What the user or the host *wants*; what is so is in the snapshot. Acts when it changes.
     #[id = "connect"]
     pub connect: BoolParam,
+    /// How the others are heard, by slot.
+    #[nested(array, group = "Strip")]
+    pub strips: [StripParams; SLOTS],
     /// Address, profile, stream, buffers, window.
     #[persist = "jamulet"]
     pub project: ProjectField,
@@ -80,6 +84,7 @@ pub struct JamuletParams {
 impl JamuletParams {
     /// Parameters that start at `levels`; changes of `connect` go to `handle`.
     pub fn new(levels: Levels, project: Arc<Project>, handle: Option<Handle>, guard: Arc<Guard>) -> Self {
+        let strips = strips::strips(handle.as_ref(), &guard);
         // A host may set parameters inside its audio callback: `set_intent` is one atomic and one wake.
         let on_connect = move |connect| {
             let act = || handle.iter().for_each(|handle| handle.set_intent(connect));
@@ -92,8 +97,22 @@ impl JamuletParams {
             mute_me: BoolParam::new("Mute myself", levels.mute_me),
             bypass: BoolParam::new("Bypass", levels.bypass).make_bypass(),
             connect: BoolParam::new("Connect", false).non_automatable().with_callback(Arc::new(on_connect)),
+            strips,
             project: ProjectField(project),
         }
+    }
+
+    /// Lays everything out for controllers with eight knobs.
+    pub fn add_remote_controls(&self, context: &mut impl RemoteControlsContext) {
+        context.add_section("Jam", |section| {
+            section.add_page("Jam", |page| {
+                [&self.send, &self.receive, &self.dry].into_iter().for_each(|level| page.add_param(level));
+                [&self.mute_me, &self.bypass, &self.connect]
+                    .into_iter()
+                    .for_each(|switch| page.add_param(switch));
+            });
+        });
+        strips::add_remote_controls(&self.strips, context);
     }
 
     /// Present values.

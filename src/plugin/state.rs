@@ -1,4 +1,5 @@
-//! What lives in the project besides parameters: address, profile, stream, buffers, window.
+//! What lives in the project besides parameters: address, profile, stream, buffers, window. What a user shares
+//! with all projects is in [`super::user_file`].
 //!
 //! The host hands us whatever is in the project file, written by any version of us or by hand:
 //! every field is read on its own, wrong ones fall back to their default, and texts and numbers are
@@ -14,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::guard::{Entry, Guard};
+use super::user_file::{Change, UserFile};
 use crate::client::{
     BufferSettings, ConnectionState, FrameChoice, Handle, Profile, Settings, StreamSettings,
 };
@@ -29,7 +31,7 @@ pub const MAX_ADDRESS_BYTES: usize = 300;
 /// Largest delay that can be reported to the host, in ms.
 pub const MAX_LATENCY_MS: u16 = 1000;
 /// Version of the layout below, written into every state.
-const STATE_VERSION: u32 = 2;
+const STATE_VERSION: u32 = 3;
 
 /// Numbers of the living instances of this library: a duplicated track brings one of them along.
 #[expect(
@@ -44,7 +46,8 @@ static NUMBERS: parking_lot::Mutex<Vec<u64>> = parking_lot::Mutex::new(Vec::new(
 pub struct SavedState {
     /// The server as the user typed it; may be empty.
     pub address: String,
-    /// Servers joined before, latest first, at most [`MAX_RECENTS`].
+    /// Servers joined before, latest first, at most [`MAX_RECENTS`]: the user's, in whatever project. They are shown
+    /// with it but not saved in it; projects up to version 2 bring their own.
     pub recents: Vec<String>,
     /// Profile, stream and buffers.
     pub settings: Settings,
@@ -58,15 +61,6 @@ pub struct SavedState {
     pub latency_ms: u16,
     /// The window's size and zoom.
     pub window: WindowSize,
-}
-
-impl SavedState {
-    /// Puts `address` first in the recents.
-    pub fn remember(&mut self, address: &str) {
-        self.recents.retain(|known| known != address);
-        self.recents.insert(0, address.to_owned());
-        self.recents.truncate(MAX_RECENTS);
-    }
 }
 
 /// Size of the window in points (pixels at 100 % zoom on a 1× screen) and its zoom.
@@ -111,6 +105,7 @@ impl Default for WindowSize {
 /// The state of one instance, shared by host, window and client.
 pub struct Project {
     saved: RwLock<SavedState>,
+    user: Arc<UserFile>,
     handle: Option<Handle>,
     guard: Arc<Guard>,
     /// A state was loaded before: what comes now is an undo or a preset.
@@ -119,22 +114,50 @@ pub struct Project {
 
 impl Project {
     /// The project's state, which keeps `handle` up to date.
-    pub fn new(saved: SavedState, handle: Option<Handle>, guard: Arc<Guard>) -> Arc<Self> {
-        let mut saved = saved;
+    pub fn new(
+        mut saved: SavedState,
+        user: Arc<UserFile>,
+        handle: Option<Handle>,
+        guard: Arc<Guard>,
+    ) -> Arc<Self> {
         let mut numbers = NUMBERS.lock();
         if saved.number == 0 || numbers.contains(&saved.number) {
             saved.number = RandomState::new().build_hasher().finish();
         }
         numbers.push(saved.number);
         drop(numbers);
-        let project = Self { saved: RwLock::new(saved), handle, guard, loaded: AtomicBool::new(false) };
+        let older = std::mem::take(&mut saved.recents);
+        let loaded = AtomicBool::new(false);
+        let project = Self { saved: RwLock::new(saved), user, handle, guard, loaded };
+        project.adopt(older);
         project.tell_client();
         Arc::new(project)
     }
 
     /// A copy of the present state.
     pub fn saved(&self) -> SavedState {
-        self.saved.read().clone()
+        SavedState { recents: self.user.data().recents.clone(), ..self.saved.read().clone() }
+    }
+
+    /// The user has chosen settings: they are this project's, and new instances start with them.
+    pub fn choose(&self, settings: Settings) {
+        self.user.change(Change::Settings(settings.clone()));
+        self.change(|saved| saved.settings = settings);
+    }
+
+    /// A server let us in: it becomes the latest of the recents.
+    pub fn remember(&self, address: &str) {
+        self.user.change(Change::Remember(address.to_owned()));
+    }
+
+    /// Takes a server off the recents.
+    pub fn forget(&self, address: &str) {
+        self.user.change(Change::Forget(address.to_owned()));
+    }
+
+    /// Looks what the user has done in other hosts: [`Self::saved`] will have it soon.
+    pub fn refresh(&self) {
+        self.user.refresh();
     }
 
     /// Changes the state and tells the client.
@@ -150,9 +173,17 @@ impl Project {
         let first = !self.loaded.swap(true, Ordering::Relaxed);
         let wanted = loaded.reconnect && std::mem::take(&mut loaded.joined);
         let address = loaded.address.clone();
+        self.adopt(std::mem::take(&mut loaded.recents));
         self.change(|saved| *saved = loaded);
         if wanted && first && !duplicate && !address.is_empty() && !self.is_joined() {
             self.handle.iter().for_each(|handle| handle.connect(&address));
+        }
+    }
+
+    /// Keeps what an older project remembers.
+    fn adopt(&self, recents: Vec<String>) {
+        if !recents.is_empty() {
+            self.user.change(Change::Adopt(recents));
         }
     }
 
@@ -221,7 +252,8 @@ struct StateFile {
     version: u32,
     #[serde(deserialize_with = "lenient")]
     address: String,
-    #[serde(deserialize_with = "lenient")]
+    /// Up to version 2.
+    #[serde(deserialize_with = "lenient", skip_serializing)]
     recents: Vec<String>,
     #[serde(deserialize_with = "lenient")]
     name: String,
@@ -346,12 +378,14 @@ impl From<StateFile> for SavedState {
             Some(frames @ MIN_BUFFER_FRAMES..=MAX_BUFFER_FRAMES) => BufferSize::Frames(frames),
             _ => BufferSize::Auto,
         };
-        let is_address = |address: &String| {
-            !address.is_empty() && address.len() <= MAX_ADDRESS_BYTES && !address.contains(char::is_control)
-        };
         Self {
-            address: Some(file.address).filter(is_address).unwrap_or_default(),
-            recents: file.recents.into_iter().filter(is_address).take(MAX_RECENTS).collect(),
+            address: Some(file.address).filter(|address| is_address(address)).unwrap_or_default(),
+            recents: file
+                .recents
+                .into_iter()
+                .filter(|address| is_address(address))
+                .take(MAX_RECENTS)
+                .collect(),
             settings: Settings {
                 profile: Profile {
                     name: cut_to_utf16(&file.name, MAX_NAME_UNITS).to_owned(),
@@ -391,6 +425,11 @@ impl From<StateFile> for SavedState {
     }
 }
 
+/// Whether this may be an address as somebody typed it.
+pub(super) fn is_address(address: &str) -> bool {
+    !address.is_empty() && address.len() <= MAX_ADDRESS_BYTES && !address.contains(char::is_control)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -398,7 +437,7 @@ mod tests {
     fn full() -> SavedState {
         SavedState {
             address: "jam.example.org:22124".into(),
-            recents: vec!["one".into(), "[::1]:22125".into()],
+            recents: Vec::new(),
             settings: Settings {
                 profile: Profile {
                     name: "Änn 🎷".into(),
@@ -455,14 +494,41 @@ mod tests {
         assert_eq!(state.window, WindowSize { width: 4096.0, height: 420.0, zoom: 2.0 });
     }
 
+    /// The layout's versions so far, as they lie in projects: each is read for ever.
     #[test]
-    fn recents_keep_the_latest_first_without_repeats() {
-        let mut state = SavedState::default();
-        for index in 0..20 {
-            state.remember(&format!("server{index}"));
-        }
-        state.remember("server15");
-        assert_eq!(state.recents.len(), MAX_RECENTS);
-        assert_eq!(&state.recents[..3], ["server15", "server19", "server18"]);
+    fn older_and_newer_projects_are_read() {
+        let older = r#""address":"jam.example.org","recents":["a","b"],"name":"Ann","city":"Bonn","country":82,
+            "instrument":7,"skill":2,"quality":"high","layout":"mono","frame":"64","client_buffer":4,
+            "server_buffer":null,"window":{"width":1000.0,"height":700.0,"zoom":1.0}"#;
+        let read = |json: String| serde_json::from_str::<SavedState>(&json).expect("readable");
+        let first = read(format!(r#"{{"version":1,{older}}}"#));
+        let profile = Profile {
+            name: "Ann".into(),
+            instrument: 7,
+            country: 82,
+            city: "Bonn".into(),
+            skill: Skill::INTERMEDIATE,
+        };
+        assert_eq!(
+            (&*first.address, &*first.recents),
+            ("jam.example.org", &["a".to_owned(), "b".into()][..])
+        );
+        assert_eq!(first.settings.profile, profile);
+        assert_eq!(first.settings.buffers.client, BufferSize::Frames(4));
+        assert!(!first.reconnect && !first.joined && first.number == 0 && first.latency_ms == 0);
+
+        let more = r#""reconnect":true,"joined":true,"number":5,"latency_ms":25"#;
+        let second = read(format!(r#"{{"version":2,{older},{more}}}"#));
+        assert!(second.reconnect && second.joined && second.number == 5 && second.latency_ms == 25);
+        assert_eq!(
+            SavedState { reconnect: false, joined: false, number: 0, latency_ms: 0, ..second.clone() },
+            first
+        );
+
+        let newer = older.replace("\"high\"", "\"holographic\"");
+        let newer = read(format!(r#"{{"version":99,{newer},{more},"strips":[1]}}"#));
+        let mut expected = second;
+        expected.settings.stream.quality = Quality::Normal;
+        assert_eq!(newer, expected, "what is not understood is left out, and nothing else");
     }
 }

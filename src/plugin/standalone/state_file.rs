@@ -1,13 +1,15 @@
 //! The app's state between runs: what a host would keep in its project.
 
 use std::path::PathBuf;
-use std::{env, fs, io};
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
 use crate::plugin::Instance;
 use crate::plugin::params::{LEVEL_MAX_DB, LEVEL_OFF_DB, Levels};
 use crate::plugin::state::SavedState;
+use crate::plugin::user_file::UserFile;
+use crate::plugin::user_folder::user_folder;
 
 /// Longest state file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -50,7 +52,11 @@ impl AppState {
 
 /// The state of the last run; a fresh one if there is none or it cannot be read.
 pub(super) fn load() -> AppState {
-    let Some(path) = path() else { return AppState::default() };
+    let fresh = || {
+        let settings = UserFile::of_user().data().settings.clone();
+        AppState { project: SavedState { settings, ..SavedState::default() }, ..AppState::default() }
+    };
+    let Some(path) = path() else { return fresh() };
     let read = || {
         if fs::metadata(&path)?.len() > MAX_FILE_BYTES {
             return Err(io::Error::other("it is too long"));
@@ -61,7 +67,7 @@ pub(super) fn load() -> AppState {
         if error.kind() != io::ErrorKind::NotFound {
             eprintln!("{} cannot be read ({error}); starting afresh.", path.display());
         }
-        AppState::default()
+        fresh()
     })
 }
 
@@ -81,18 +87,8 @@ pub(super) fn save(state: &AppState) -> Result<(), String> {
     write().map_err(|error| format!("The settings could not be kept in {} ({error}).", path.display()))
 }
 
-/// Where the state is kept, by each system's custom.
 fn path() -> Option<PathBuf> {
-    let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let folder = if cfg!(target_os = "windows") {
-        variable("APPDATA")?.join("Jamulet")
-    } else if cfg!(target_os = "macos") {
-        variable("HOME")?.join("Library/Application Support/Jamulet")
-    } else {
-        let config = variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config")))?;
-        config.join("jamulet")
-    };
-    Some(folder.join("state.json"))
+    Some(user_folder()?.join("state.json"))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use clack_extensions::params::{
     HostParams, HostParamsImplMainThread, HostParamsImplShared, ParamClearFlags, ParamInfoBuffer,
     ParamInfoFlags, ParamRescanFlags, PluginParams,
 };
+use clack_extensions::remote_controls::{PluginRemoteControls, RemoteControlsPageBuffer};
 use clack_extensions::render::{PluginRender, RenderMode};
 use clack_extensions::state::{HostState, HostStateImpl, PluginState};
 use clack_host::events::event_types::ParamValueEvent;
@@ -30,6 +31,17 @@ pub struct ClapPlugin {
     requests: Arc<Requests>,
     events: Rc<MainThreadEvents>,
     editor_open: bool,
+}
+
+/// Eight knobs of a controller.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ControlPage {
+    /// The section that the page belongs to.
+    pub section: String,
+    /// What the page is called.
+    pub name: String,
+    /// Ids of the parameters, by knob.
+    pub parameters: [Option<u32>; 8],
 }
 
 impl ClapPlugin {
@@ -60,6 +72,26 @@ impl ClapPlugin {
         // The library stays loaded for ever: its thread-local values may have destructors to run.
         std::mem::forget(entry);
         Ok(Self { instance, requests, events, editor_open: false })
+    }
+
+    /// The plugin's pages for controllers with eight knobs.
+    pub fn remote_controls(&mut self) -> Result<Vec<ControlPage>> {
+        let handle = self.instance.plugin_handle();
+        let extension: PluginRemoteControls =
+            handle.get_extension().context("the plugin has no pages for controllers")?;
+        let mut buffer = RemoteControlsPageBuffer::new();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (0..extension.count(&handle))
+            .map(|index| {
+                let page = extension.get(&handle, index, &mut buffer);
+                let page = page.with_context(|| format!("page {index} is not there"))?;
+                Ok(ControlPage {
+                    section: text(page.section_name),
+                    name: text(page.page_name),
+                    parameters: page.param_ids.map(|id| id.map(ClapId::get)),
+                })
+            })
+            .collect()
     }
 
     /// Whether the plugin has said, since last asked, that its state has changed.
@@ -190,6 +222,16 @@ impl Plugin for ClapPlugin {
             .value_to_text(&handle, ClapId::new(id), value, &mut buffer)
             .map_err(|_| anyhow!("parameter {id} has no text for {value}"))?;
         Ok(String::from_utf8_lossy(text).into_owned())
+    }
+
+    fn value_of_text(&mut self, id: u32, text: &str) -> Result<f64> {
+        let range = self.range(id)?;
+        let handle = self.instance.plugin_handle();
+        let extension: PluginParams = handle.get_extension().context("the plugin has no parameters")?;
+        let value = extension.text_to_value(&handle, ClapId::new(id), &CString::new(text)?);
+        value
+            .map(|plain| range.normalised(plain))
+            .with_context(|| format!("parameter {id} cannot read {text:?}"))
     }
 
     fn save(&mut self) -> Result<Vec<u8>> {

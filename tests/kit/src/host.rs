@@ -25,6 +25,9 @@ pub trait Plugin {
     /// What the plugin shows for `value` of a parameter.
     fn text(&mut self, id: u32, value: f64) -> Result<String>;
 
+    /// What the plugin reads from `text` as a value of a parameter, 0..=1.
+    fn value_of_text(&mut self, id: u32, text: &str) -> Result<f64>;
+
     /// The state as it would be stored in a project.
     fn save(&mut self) -> Result<Vec<u8>>;
 
@@ -248,7 +251,13 @@ impl State {
 /// The plugin's library that cargo built together with this test program.
 ///
 /// `JAMULET_LIBRARY` names another one, such as a bundle's.
+///
+/// # Errors
+/// Also when the plugin would use the settings of whoever runs this.
 pub fn library() -> Result<PathBuf> {
+    if std::env::var_os("JAMULET_FOLDER").is_none() {
+        bail!("run this through cargo, or set JAMULET_FOLDER, or the plugin uses your own settings");
+    }
     if let Some(path) = std::env::var_os("JAMULET_LIBRARY") {
         return Ok(path.into());
     }

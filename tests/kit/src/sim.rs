@@ -197,7 +197,7 @@ impl Musician {
     }
 }
 
-/// Sees audio packets: when, from whom, and what.
+/// Sees what reaches the server: when, from whom, and what.
 pub type Tap = Box<dyn FnMut(Time, SocketAddr, &[u8])>;
 
 /// Changes audio packets on their way to musicians, as a hostile server would.
@@ -216,6 +216,8 @@ pub struct Jam {
     pub musicians: Vec<Musician>,
     /// Sees every audio packet as it reaches the server.
     pub tap: Option<Tap>,
+    /// Sees every message as it reaches the server, whole.
+    pub message_tap: Option<Tap>,
     /// Changes every audio packet as it leaves the server.
     pub tamper: Option<Tamper>,
     tick_micros: f64,
@@ -231,6 +233,7 @@ impl Jam {
             server: Core::new(Time::ZERO, config, seed),
             musicians: Vec::new(),
             tap: None,
+            message_tap: None,
             tamper: None,
             tick_micros,
             ticks: 0,
@@ -268,8 +271,10 @@ impl Jam {
         for musician in &mut self.musicians {
             musician.run(now);
             while let Some(datagram) = musician.path.up.receive(now) {
-                if let (Some(tap), Datagram::Audio(packet)) = (&mut self.tap, classify(&datagram)) {
-                    tap(now, musician.address, packet);
+                match (classify(&datagram), &mut self.tap, &mut self.message_tap) {
+                    (Datagram::Audio(packet), Some(tap), _) => tap(now, musician.address, packet),
+                    (Datagram::Frame(_), _, Some(tap)) => tap(now, musician.address, &datagram),
+                    _ => {}
                 }
                 self.server.handle_datagram(now, musician.address, &datagram);
             }

@@ -200,6 +200,15 @@ impl Plugin for Vst3Plugin {
         }
     }
 
+    fn value_of_text(&mut self, id: u32, text: &str) -> Result<f64> {
+        let mut text: Vec<TChar> = text.encode_utf16().chain([0]).map(|unit| unit as TChar).collect();
+        let mut value = 0.0;
+        // SAFETY: a call of a live controller with a text that ends with NUL and a place for its result.
+        let result = unsafe { self.controller.getParamValueByString(id, text.as_mut_ptr(), &mut value) };
+        check("reading a text", result)?;
+        Ok(value)
+    }
+
     fn save(&mut self) -> Result<Vec<u8>> {
         let stream = MemoryStream::new(&[]);
         let pointer = stream.to_com_ptr::<IBStream>().context("stream")?;

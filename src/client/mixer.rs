@@ -1,0 +1,405 @@
+//! The personal mix: how we hear everyone, what of it the server has been told, and who has which slot.
+//!
+//! Parameters of a plugin are there before anybody has joined, so they belong to slots. Everyone else in the
+//! session has one while there are enough: a newcomer gets the lowest free one and keeps it until leaving. Our
+//! own channel has a strip but no slot: it stays out of the way of the others, who come and go.
+//!
+//! A server that starts afresh, or is lost and found, plays everyone at unity. Then the mix is made again as it
+//! was, for those who come back soon enough: by their channel or, where the server gives out new ones, by name.
+
+use std::time::Duration;
+
+use crate::protocol::{ChannelInfo, ClientEntry};
+use crate::units::{ChannelId, Time, fader_gain};
+
+/// Slots for the others: as many strips have parameters.
+pub const SLOTS: usize = 16;
+/// The highest position of a fader: unity.
+pub const FADER_MAX: f32 = 100.0;
+/// A pan in the middle.
+const PAN_CENTRE: f32 = 0.5;
+/// After the first has come back into a lost session, this long the slots of others wait for them.
+const RETURN_TIME: Duration = Duration::from_secs(60);
+
+/// How we hear one channel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Strip {
+    /// Who.
+    pub channel: ChannelId,
+    /// The slot whose parameters move it, `0..SLOTS`; none for ourselves and for those beyond [`SLOTS`].
+    pub slot: Option<usize>,
+    /// 0.0 silent to [`FADER_MAX`]; what it means in decibels says [`fader_gain`].
+    pub fader: f32,
+    /// 0.0 left, 0.5 centre, 1.0 right.
+    pub pan: f32,
+    /// Not heard.
+    pub mute: bool,
+    /// While anybody is on solo, all who are not are silent.
+    pub solo: bool,
+}
+
+impl Strip {
+    const fn new(channel: ChannelId) -> Self {
+        Self { channel, slot: None, fader: FADER_MAX, pan: PAN_CENTRE, mute: false, solo: false }
+    }
+
+    fn gain(&self, somebody_is_solo: bool) -> f32 {
+        if self.mute || (somebody_is_solo && !self.solo) { 0.0 } else { fader_gain(self.fader) }
+    }
+}
+
+/// One movement on a strip. Values beyond a control's end are taken as its end, NaN is ignored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Move {
+    /// See [`Strip::fader`].
+    Fader(f32),
+    /// See [`Strip::pan`].
+    Pan(f32),
+    /// See [`Strip::mute`].
+    Mute(bool),
+    /// See [`Strip::solo`].
+    Solo(bool),
+}
+
+/// What the server is to be told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Telling {
+    /// Linear.
+    Gain(ChannelId, f32),
+    /// As in [`Strip::pan`].
+    Pan(ChannelId, f32),
+}
+
+/// The mix of one session.
+#[derive(Default)]
+pub(super) struct Mixer {
+    own: Option<ChannelId>,
+    /// Everyone there, in the server's order.
+    present: Vec<Person>,
+    /// Those of a session that was lost who are not back yet.
+    missed: Vec<Person>,
+    /// When they are forgotten; not before anybody is back.
+    forget_at: Option<Time>,
+}
+
+struct Person {
+    info: ChannelInfo,
+    is_me: bool,
+    strip: Strip,
+    /// Somebody has moved something: this mix is wanted, whoever this turns out to be.
+    is_moved: bool,
+    /// What the server knows; NaN: nothing that could be relied upon.
+    told_gain: f32,
+    told_pan: f32,
+}
+
+impl Mixer {
+    /// The server has told which channel is ours.
+    pub(super) fn set_own(&mut self, channel: ChannelId) {
+        self.own = Some(channel);
+    }
+
+    /// Who is there now.
+    pub(super) fn set_clients(&mut self, now: Time, clients: &[ClientEntry]) {
+        if self.forget_at.is_some_and(|deadline| now >= deadline) {
+            self.missed.clear();
+            self.forget_at = None;
+        }
+        let mut before = std::mem::take(&mut self.present);
+        for client in clients {
+            let is_me = self.own == Some(client.channel);
+            let known = before.iter().position(|person| person.strip.channel == client.channel);
+            let person = match known.map(|index| before.swap_remove(index)) {
+                Some(person) if person.is_me == is_me && !is_somebody_else(&person.info, &client.info) => {
+                    Person { info: client.info.clone(), ..person }
+                }
+                Some(_) => Person { told_gain: f32::NAN, told_pan: f32::NAN, ..Person::new(client, is_me) },
+                None => Person::new(client, is_me),
+            };
+            self.present.push(person);
+        }
+        self.welcome_back();
+        self.give_slots();
+        if !self.missed.is_empty() && !self.present.is_empty() {
+            self.forget_at.get_or_insert(now + RETURN_TIME);
+        }
+    }
+
+    /// Moves something for `channel`; nothing when nobody is there.
+    pub(super) fn act(&mut self, channel: ChannelId, action: Move) {
+        self.act_where(|strip| strip.channel == channel, action);
+    }
+
+    /// Moves something for who has `slot`; nothing when nobody has it.
+    pub(super) fn act_in_slot(&mut self, slot: usize, action: Move) {
+        self.act_where(|strip| strip.slot == Some(slot), action);
+    }
+
+    /// The session is lost, or the server has started afresh: everyone is missed.
+    pub(super) fn lose(&mut self) {
+        self.missed.append(&mut self.present);
+        self.forget_at = None;
+    }
+
+    /// The session is over.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// What the server does not know yet: telling it is the caller's duty from now on.
+    pub(super) fn take_changes(&mut self) -> Vec<Telling> {
+        let somebody_is_solo = self.somebody_is_solo();
+        let mut changes = Vec::new();
+        for Person { strip, told_gain, told_pan, .. } in &mut self.present {
+            let gain = strip.gain(somebody_is_solo);
+            if std::mem::replace(told_gain, gain) != gain {
+                changes.push(Telling::Gain(strip.channel, gain));
+            }
+            if std::mem::replace(told_pan, strip.pan) != strip.pan {
+                changes.push(Telling::Pan(strip.channel, strip.pan));
+            }
+        }
+        changes
+    }
+
+    /// How everyone is heard, in the server's order.
+    pub(super) fn strips(&self) -> impl Iterator<Item = Strip> {
+        self.present.iter().map(|person| person.strip)
+    }
+
+    fn somebody_is_solo(&self) -> bool {
+        self.present.iter().any(|person| person.strip.solo)
+    }
+
+    fn act_where(&mut self, is_meant: impl Fn(&Strip) -> bool, action: Move) {
+        let Some(person) = self.present.iter_mut().find(|person| is_meant(&person.strip)) else { return };
+        let strip = &mut person.strip;
+        match action {
+            Move::Fader(fader) if !fader.is_nan() => strip.fader = fader.clamp(0.0, FADER_MAX),
+            Move::Pan(pan) if !pan.is_nan() => strip.pan = pan.clamp(0.0, 1.0),
+            Move::Mute(mute) => strip.mute = mute,
+            Move::Solo(solo) => strip.solo = solo,
+            Move::Fader(_) | Move::Pan(_) => return,
+        }
+        person.is_moved = true;
+    }
+
+    /// Gives those who were missed what they had. Names come later than people, so this may be long after.
+    fn welcome_back(&mut self) {
+        for matches in [is_same_seat, is_same_name] {
+            for index in 0..self.present.len() {
+                let person = &self.present[index];
+                if person.is_moved {
+                    continue;
+                }
+                let Some(found) = self.missed.iter().position(|missed| matches(missed, person)) else {
+                    continue;
+                };
+                let mut strip = self.missed.swap_remove(found).strip;
+                if strip.slot.is_some_and(|slot| self.has_slot(slot)) {
+                    strip.slot = self.present[index].strip.slot;
+                }
+                let person = &mut self.present[index];
+                person.strip = Strip { channel: person.strip.channel, ..strip };
+                person.is_moved = true;
+            }
+        }
+    }
+
+    fn give_slots(&mut self) {
+        for index in 0..self.present.len() {
+            let person = &self.present[index];
+            if person.strip.slot.is_none() && !person.is_me {
+                let is_awaited = |slot| self.missed.iter().any(|missed| missed.strip.slot == Some(slot));
+                let mut free = (0..SLOTS).filter(|slot| !self.has_slot(*slot));
+                // Better the slot of somebody who may come back than none.
+                let slot = free.clone().find(|slot| !is_awaited(*slot)).or_else(|| free.next());
+                self.present[index].strip.slot = slot;
+            }
+        }
+    }
+
+    fn has_slot(&self, slot: usize) -> bool {
+        self.present.iter().any(|person| person.strip.slot == Some(slot))
+    }
+}
+
+impl Person {
+    fn new(client: &ClientEntry, is_me: bool) -> Self {
+        let strip = Strip::new(client.channel);
+        Self {
+            info: client.info.clone(),
+            is_me,
+            strip,
+            is_moved: false,
+            // A server plays everyone like this until it is told otherwise.
+            told_gain: 1.0,
+            told_pan: PAN_CENTRE,
+        }
+    }
+}
+
+/// Whether a channel that stayed occupied from one list to the next has a new owner: a list that waits to be sent
+/// may be replaced by a later one. People change their name, or their city, but hardly all at once.
+fn is_somebody_else(before: &ChannelInfo, after: &ChannelInfo) -> bool {
+    let rest = |info: &ChannelInfo| (info.country, info.instrument, info.skill, info.city.clone());
+    !before.name.is_empty()
+        && before.name != after.name
+        && (after.name.is_empty() || rest(before) != rest(after))
+}
+
+fn is_same_seat(missed: &Person, person: &Person) -> bool {
+    let both_me = missed.is_me && person.is_me;
+    let both_there = missed.strip.channel == person.strip.channel && missed.info == person.info;
+    both_me || (both_there && missed.is_me == person.is_me)
+}
+
+fn is_same_name(missed: &Person, person: &Person) -> bool {
+    !missed.is_me && !person.is_me && !person.info.name.is_empty() && missed.info.name == person.info.name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ME: ChannelId = ChannelId(0);
+    const NOW: Time = Time::ZERO;
+
+    fn entry(channel: u8, name: &str) -> ClientEntry {
+        let info = ChannelInfo { name: name.to_owned(), ..ChannelInfo::default() };
+        ClientEntry { channel: ChannelId(channel), info }
+    }
+
+    /// We on channel 0, and these others.
+    fn entries(others: &[(u8, &str)]) -> Vec<ClientEntry> {
+        let mut entries = vec![entry(0, "Me")];
+        entries.extend(others.iter().map(|(channel, name)| entry(*channel, name)));
+        entries
+    }
+
+    fn mixer(others: &[(u8, &str)]) -> Mixer {
+        let mut mixer = Mixer::default();
+        mixer.set_own(ME);
+        mixer.set_clients(NOW, &entries(others));
+        mixer
+    }
+
+    fn slots(mixer: &Mixer) -> Vec<(u8, Option<usize>)> {
+        mixer.strips().map(|strip| (strip.channel.0, strip.slot)).collect()
+    }
+
+    fn gain(mixer: &mut Mixer, channel: u8) -> Option<f32> {
+        mixer.take_changes().into_iter().find_map(|change| match change {
+            Telling::Gain(ChannelId(told), gain) if told == channel => Some(gain),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn only_what_differs_from_what_the_server_knows_is_told() {
+        let mut mixer = mixer(&[(1, "Ann"), (2, "Bob")]);
+        assert_eq!(mixer.take_changes(), [], "unity and centre are what a server begins with");
+        mixer.act(ChannelId(1), Move::Fader(50.0));
+        mixer.act(ChannelId(1), Move::Pan(0.0));
+        mixer.act(ChannelId(9), Move::Fader(0.0));
+        let expected = [Telling::Gain(ChannelId(1), fader_gain(50.0)), Telling::Pan(ChannelId(1), 0.0)];
+        assert_eq!(mixer.take_changes(), expected);
+        assert_eq!(mixer.take_changes(), []);
+        for (control, clamped) in [(Move::Fader(-5.0), 0.0), (Move::Fader(1e9), 1.0)] {
+            mixer.act(ChannelId(1), control);
+            assert_eq!(gain(&mut mixer, 1), Some(clamped));
+        }
+        mixer.act(ChannelId(1), Move::Fader(f32::NAN));
+        mixer.act(ChannelId(1), Move::Pan(f32::NAN));
+        assert_eq!(mixer.take_changes(), []);
+    }
+
+    #[test]
+    fn solo_silences_all_others_and_mute_wins() {
+        let mut mixer = mixer(&[(1, "Ann"), (2, "Bob")]);
+        mixer.act(ChannelId(1), Move::Solo(true));
+        let silenced = [Telling::Gain(ME, 0.0), Telling::Gain(ChannelId(2), 0.0)];
+        assert_eq!(mixer.take_changes(), silenced);
+        mixer.act(ChannelId(2), Move::Fader(50.0));
+        assert_eq!(mixer.take_changes(), [], "heard later");
+        mixer.act(ChannelId(1), Move::Mute(true));
+        assert_eq!(mixer.take_changes(), [Telling::Gain(ChannelId(1), 0.0)]);
+        // Who was on solo leaves: everybody is back.
+        mixer.set_clients(NOW, &entries(&[(2, "Bob")]));
+        let back = [Telling::Gain(ME, 1.0), Telling::Gain(ChannelId(2), fader_gain(50.0))];
+        assert_eq!(mixer.take_changes(), back);
+    }
+
+    #[test]
+    fn a_slot_is_kept_until_leaving_and_newcomers_take_the_lowest_free_one() {
+        let mut mixer = mixer(&[(1, "Ann"), (2, "Bob"), (5, "Cay")]);
+        assert_eq!(slots(&mixer), [(0, None), (1, Some(0)), (2, Some(1)), (5, Some(2))]);
+        mixer.act_in_slot(0, Move::Fader(10.0));
+        mixer.take_changes();
+        mixer.set_clients(NOW, &entries(&[(2, "Bob"), (5, "Cay")]));
+        mixer.set_clients(NOW, &entries(&[(1, "Dan"), (2, "Bob"), (3, "Eve"), (5, "Cay")]));
+        assert_eq!(slots(&mixer), [(0, None), (1, Some(0)), (2, Some(1)), (3, Some(3)), (5, Some(2))]);
+        assert_eq!(mixer.take_changes(), [], "who takes a slot takes no value with it");
+        let crowd: Vec<_> = (1..30).map(|channel| (channel, "")).collect();
+        mixer.set_clients(NOW, &entries(&crowd));
+        let given: Vec<_> = mixer.strips().filter_map(|strip| strip.slot).collect();
+        assert_eq!(given.len(), SLOTS);
+        mixer.take_changes();
+        mixer.act_in_slot(SLOTS, Move::Fader(0.0));
+        assert_eq!(mixer.take_changes(), []);
+    }
+
+    #[test]
+    fn who_comes_back_into_a_lost_session_is_heard_as_before() {
+        let mut mixer = mixer(&[(1, "Ann"), (2, "Bob"), (3, "Cay")]);
+        mixer.act(ME, Move::Fader(0.0));
+        mixer.act(ChannelId(1), Move::Fader(20.0));
+        mixer.act(ChannelId(2), Move::Pan(1.0));
+        mixer.take_changes();
+        mixer.lose();
+        assert_eq!(mixer.strips().count(), 0);
+        // A server that started afresh: other channels, and names come later.
+        mixer.set_own(ChannelId(1));
+        let list = |others: &[(u8, &str)]| {
+            others.iter().map(|(channel, name)| entry(*channel, name)).collect::<Vec<_>>()
+        };
+        mixer.set_clients(NOW, &list(&[(0, ""), (1, "Me"), (2, "New")]));
+        assert_eq!(slots(&mixer), [(0, Some(3)), (1, None), (2, Some(4))], "three slots are kept");
+        assert_eq!(mixer.take_changes(), [Telling::Gain(ChannelId(1), 0.0)], "our own channel");
+        mixer.set_clients(NOW, &list(&[(0, "Bob"), (1, "Me"), (2, "New"), (3, "Ann")]));
+        assert_eq!(slots(&mixer), [(0, Some(1)), (1, None), (2, Some(4)), (3, Some(0))]);
+        let expected = [Telling::Pan(ChannelId(0), 1.0), Telling::Gain(ChannelId(3), fader_gain(20.0))];
+        assert_eq!(mixer.take_changes(), expected);
+        // Cay is not waited for for ever.
+        mixer.set_clients(
+            NOW + RETURN_TIME,
+            &list(&[(0, "Bob"), (1, "Me"), (2, "New"), (3, "Ann"), (4, "F")]),
+        );
+        assert_eq!(slots(&mixer)[4], (4, Some(2)));
+    }
+
+    #[test]
+    fn a_lost_crowd_gives_its_slots_to_those_who_are_there() {
+        let crowd: Vec<_> = (1..=16).map(|channel| (channel, "old")).collect();
+        let mut mixer = mixer(&crowd);
+        mixer.lose();
+        mixer.set_clients(NOW, &entries(&[(40, "New")]));
+        assert_eq!(slots(&mixer), [(0, None), (40, Some(0))]);
+        mixer.set_clients(NOW, &entries(&[(1, "old"), (40, "New")]));
+        let given: Vec<_> = mixer.strips().filter_map(|strip| strip.slot).collect();
+        assert!(given[0] != given[1], "{given:?}");
+    }
+
+    #[test]
+    fn a_channel_that_has_changed_hands_between_two_lists_begins_at_unity() {
+        let mut mixer = mixer(&[(1, "Ann")]);
+        mixer.act(ChannelId(1), Move::Fader(20.0));
+        mixer.take_changes();
+        mixer.set_clients(NOW, &entries(&[(1, "Anna")]));
+        assert_eq!(mixer.take_changes(), [], "a new name is not a new person");
+        let mut bob = entry(1, "Bob");
+        bob.info.country = 82;
+        mixer.set_clients(NOW, &[entry(0, "Me"), bob]);
+        assert_eq!(gain(&mut mixer, 1), Some(1.0), "told, for nobody knows what the server did in between");
+    }
+}
