@@ -3,7 +3,7 @@
 #![cfg(feature = "plugin")]
 
 use egui::{Event, Modifiers, PointerButton, Pos2, Rect, Shape, vec2};
-use jamulet::client::{ConnectionState, Failure, HostActivity, MeterReading, Snapshot, Stats};
+use jamulet::client::{ConnectionState, Delay, Failure, HostActivity, MeterReading, Snapshot, Stats};
 use jamulet::plugin::params::Levels;
 use jamulet::plugin::state::SavedState;
 use jamulet::plugin::view::{Action, Level, Model, View, theme};
@@ -214,7 +214,7 @@ fn connected() -> Snapshot {
         recorder: RecorderState::Recording,
         server_version: Some("3.9.1".into()),
         ping_ms: Some(14.4),
-        delay_ms: Some(29.0),
+        delay: Some(Delay { network_ms: 29.0, jamulus_ms: 29.0, ..Delay::default() }),
         format: Some(StreamFormat::stock(FrameSize::Samples128, Layout::Stereo, Quality::Normal)),
         client_buffer_frames: 3,
         server_buffer_frames: Some(4),
@@ -349,7 +349,7 @@ fn our_own_strip_comes_first() {
 fn numbers_that_change_move_nothing() {
     let mut desk = Desk::new(960.0, 600.0).with(connected());
     let before = desk.look();
-    (desk.snapshot.ping_ms, desk.snapshot.delay_ms) = (Some(7.0), Some(128.0));
+    (desk.snapshot.ping_ms, desk.snapshot.delay) = (Some(7.0), Some(Delay { network_ms: 128.0, ..Delay::default() }));
     desk.snapshot.server_version = Some("3.11.0".into());
     let after = desk.look();
     for still in ["jam.example.org", "Leave", "ping", "delay", "Ann", "Chat", "Mute me"] {
@@ -454,7 +454,7 @@ fn a_fault_is_told_and_nothing_hostile_breaks_the_window() {
         })
         .collect();
     desk.snapshot.ping_ms = Some(f32::NAN);
-    desk.snapshot.delay_ms = Some(f32::INFINITY);
+    desk.snapshot.delay = Some(Delay { network_ms: f32::INFINITY, jamulus_ms: f32::NAN, ..Delay::default() });
     desk.snapshot.upstream_kbps = f32::MAX;
     desk.meters = MeterReading { send: [f32::NAN; 2], receive: [f32::INFINITY; 2] };
     desk.look();

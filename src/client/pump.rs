@@ -8,6 +8,7 @@ use std::time::Duration;
 use crossbeam::channel::Receiver;
 use rtrb::{Consumer, Producer};
 
+use super::delay::Way;
 use super::host_watch::HostWatch;
 use super::jam::Jam;
 use super::reconnect::Reconnect;
@@ -608,13 +609,19 @@ impl Pump {
             wrong_size: jam.session.rejected_packets(),
         };
         picture.upstream_kbps = self.rate.update(now, jam.counts.sent, jam.counts.sent_bytes);
-        picture.delay_ms = picture.ping_ms.map(|ping_ms| {
-            let frame_ms = jam.format().frame.millis();
-            let server = f32::from(picture.server_buffer_frames.unwrap_or(0));
-            let buffers = f32::from(picture.client_buffer_frames) + server;
-            // docs/PROTOCOL.md §9. A host's block stands for the sound card: one to fill, one to play.
-            let card_ms = 2000.0 * self.shared.block_seconds().unwrap_or(0.0) as f32;
-            ping_ms + frame_ms * buffers * 0.7 + 0.5 * frame_ms + card_ms
+        let waited_ms = self.shared.waited_ms().filter(|_| picture.host != HostActivity::Stopped);
+        picture.delay = picture.ping_ms.zip(waited_ms).map(|(ping_ms, waited_ms)| {
+            Way {
+                format: jam.format(),
+                block_ms: (1000.0 * self.shared.block_seconds().unwrap_or(0.0)) as f32,
+                resampling_ms: self.shared.resampling_ms(),
+                held_samples: jam.held_samples(),
+                ping_ms,
+                my_buffer_frames: picture.client_buffer_frames,
+                waited_ms,
+                server_buffer_frames: picture.server_buffer_frames,
+            }
+            .delay()
         });
         self.dirty = true;
     }

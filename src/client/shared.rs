@@ -41,6 +41,10 @@ pub(super) struct Shared {
     buffer_frames: AtomicU8,
     /// Audio thread: frames in it beyond the target, as bits; NaN while unknown.
     surplus: AtomicU32,
+    /// Audio thread: how long frames wait in it, in ms, as bits; NaN while unknown.
+    waited: AtomicU32,
+    /// Whoever prepares the engine: delay of both resamplers together, in ms, as bits.
+    resampling: AtomicU32,
     late: AtomicU64,
     lost: AtomicU64,
     concealed: AtomicU64,
@@ -71,6 +75,16 @@ pub(super) struct HostCalls {
     pub(super) activations: u32,
 }
 
+/// What the audio thread knows about our jitter buffer.
+pub(super) struct BufferPicture {
+    /// Size now, in frames.
+    pub(super) frames: u8,
+    /// Frames beyond the target.
+    pub(super) surplus: Option<f32>,
+    /// From a frame's arrival to its place in the output, in ms.
+    pub(super) waited_ms: Option<f32>,
+}
+
 /// What the audio thread counted, since the client was made.
 #[derive(Clone, Copy, Default)]
 pub(super) struct AudioCounts {
@@ -98,7 +112,7 @@ const INTENT_CONNECT: u8 = 2;
 
 impl Shared {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self::default())
+        Arc::new(Self { waited: AtomicU32::new(f32::NAN.to_bits()), ..Self::default() })
     }
 
     pub(super) fn live_generation(&self) -> u32 {
@@ -176,9 +190,19 @@ impl Shared {
         self.correction.store(correction.to_bits(), Relaxed);
     }
 
-    pub(super) fn publish_audio(&self, buffer_frames: u8, surplus: Option<f32>, counts: AudioCounts) {
-        self.buffer_frames.store(buffer_frames, Relaxed);
-        self.surplus.store(surplus.unwrap_or(f32::NAN).to_bits(), Relaxed);
+    pub(super) fn set_resampling_ms(&self, millis: f32) {
+        self.resampling.store(millis.to_bits(), Relaxed);
+    }
+
+    /// Delay of both resamplers together.
+    pub(super) fn resampling_ms(&self) -> f32 {
+        f32::from_bits(self.resampling.load(Relaxed))
+    }
+
+    pub(super) fn publish_audio(&self, buffer: BufferPicture, counts: AudioCounts) {
+        self.buffer_frames.store(buffer.frames, Relaxed);
+        self.surplus.store(buffer.surplus.unwrap_or(f32::NAN).to_bits(), Relaxed);
+        self.waited.store(buffer.waited_ms.unwrap_or(f32::NAN).to_bits(), Relaxed);
         self.late.store(counts.late, Relaxed);
         self.lost.store(counts.lost, Relaxed);
         self.concealed.store(counts.concealed, Relaxed);
@@ -191,6 +215,11 @@ impl Shared {
 
     pub(super) fn surplus(&self) -> Option<f32> {
         Some(f32::from_bits(self.surplus.load(Relaxed))).filter(|surplus| !surplus.is_nan())
+    }
+
+    /// How long a frame waits from its arrival to its place in the output; `None` while unknown.
+    pub(super) fn waited_ms(&self) -> Option<f32> {
+        Some(f32::from_bits(self.waited.load(Relaxed))).filter(|waited| !waited.is_nan())
     }
 
     pub(super) fn audio_counts(&self) -> AudioCounts {

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use egui::{Align, Align2, ComboBox, Frame, Layout, Margin, ScrollArea, Ui, UiBuilder, vec2};
 
 use super::theme::{BODY, DARK, NAMES, SMALL};
-use super::widgets::{body, caption, choices, field};
+use super::widgets::{body, caption, choices, field, row};
 use super::{Action, Model, Page, SKILLS, View, inside};
 use crate::client::{ConnectionState, FrameChoice};
 use crate::plugin::html::ChatLine;
@@ -250,14 +250,6 @@ fn chat_line(ui: &mut Ui, line: &ChatLine) {
     let gap = if job.is_empty() { 0.0 } else { 6.0 };
     job.append(&line.text, gap, format(BODY, DARK.text));
     ui.add(egui::Label::new(job).wrap());
-}
-
-/// A name on the left, a value on the right.
-fn row(ui: &mut Ui, name: &str, value: impl FnOnce(&mut Ui)) {
-    ui.horizontal(|ui| {
-        ui.label(caption(name));
-        ui.with_layout(Layout::right_to_left(Align::Center), value);
-    });
 }
 
 /// A jitter buffer's size: auto with what it is now, or a number of frames.

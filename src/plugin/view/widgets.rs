@@ -1,6 +1,6 @@
 //! Small pieces that several parts of the window use.
 
-use egui::{Color32, Response, RichText, Stroke, Ui, WidgetText, vec2};
+use egui::{Align, Color32, Layout, Response, RichText, Stroke, Ui, WidgetText, vec2};
 
 use super::theme::{BODY, DARK, LARGE, SMALL};
 
@@ -72,6 +72,14 @@ pub(super) fn field<'a>(text: &'a mut String, hint: &str) -> egui::TextEdit<'a> 
         .margin(egui::Margin::symmetric(8, 6))
         .desired_width(f32::INFINITY)
         .text_color(DARK.text)
+}
+
+/// A name on the left, a value on the right.
+pub(super) fn row(ui: &mut Ui, name: &str, value: impl FnOnce(&mut Ui)) {
+    ui.horizontal(|ui| {
+        ui.label(caption(name));
+        ui.with_layout(Layout::right_to_left(Align::Center), value);
+    });
 }
 
 /// A coloured dot in a square as high as a line of text.
