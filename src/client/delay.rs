@@ -15,7 +15,8 @@ use crate::units::{Coding, StreamFormat, WIRE_RATE_HZ};
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Delay {
     /// The host's block: one to be filled by the sound card, and one that is played while the next is made, as with
-    /// any double buffer. The only part that is assumed.
+    /// any double buffer. The only part that is assumed. Where what has just arrived goes out with the same block,
+    /// it is that much less.
     pub host_ms: f32,
     /// The resamplers' filters, both ways.
     pub resampling_ms: f32,
@@ -69,7 +70,8 @@ pub(super) struct Way {
     pub(super) ping_ms: f32,
     /// Size of our buffer, in frames.
     pub(super) my_buffer_frames: u8,
-    /// Between a frame's arrival and its place in the output, in ms.
+    /// Between a frame's arrival and its place in the output, in ms, where the output block is thought to lie beside
+    /// the input block that came with it: below 0 when it arrived after that block had begun.
     pub(super) waited_ms: f32,
     /// Size of the server's buffer as set or told, in frames; `None` before it has told one.
     pub(super) server_buffer_frames: Option<u8>,
@@ -80,13 +82,13 @@ impl Way {
     pub(super) fn delay(&self) -> Delay {
         let frame_ms = self.format.frame.millis();
         Delay {
-            host_ms: 2.0 * self.block_ms,
+            host_ms: 2.0 * self.block_ms + self.waited_ms.min(0.0),
             resampling_ms: self.resampling_ms,
             framing_ms: frame_ms,
             pacing_ms: self.held_samples as f32 * 1000.0 / WIRE_RATE_HZ as f32,
             codec_ms: if self.format.coding == Coding::Raw { 0.0 } else { 2.0 * frame_ms },
             network_ms: self.ping_ms,
-            my_buffer_ms: self.waited_ms,
+            my_buffer_ms: self.waited_ms.max(0.0),
             server_buffer_ms: self.server_buffer_ms(),
             jamulus_ms: self.jamulus_ms(),
         }
@@ -140,6 +142,12 @@ mod tests {
         let expected = 4.0 + 0.75 + frame + 2.0 + 2.0 * frame + 14.0 + 3.5 + 2.5 * frame;
         assert!((delay.total_ms() - expected).abs() < 1e-3, "{delay:?}");
         assert!((delay.jamulus_ms - (14.0 + frame * 4.7 + 4.0)).abs() < 1e-3, "{delay:?}");
+    }
+
+    #[test]
+    fn no_part_is_below_nothing() {
+        let early = Way { waited_ms: -0.75, ..way(FrameSize::Samples128, Quality::High) }.delay();
+        assert_eq!((early.host_ms, early.my_buffer_ms), (3.25, 0.0));
     }
 
     #[test]

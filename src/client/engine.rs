@@ -224,6 +224,7 @@ impl Engine {
         }
         if let Some(stream) = &mut self.stream {
             stream.playout.set_size(self.shared.client_buffer());
+            stream.playout.set_safety(self.shared.safety());
         }
     }
 

@@ -118,6 +118,7 @@ impl Pump {
         settings: Settings,
     ) -> Self {
         shared.set_client_buffer(settings.buffers.client);
+        shared.set_safety(settings.buffers.safety);
         Self {
             shared,
             links,
@@ -404,6 +405,7 @@ impl Pump {
     fn change_settings(&mut self, now: Time, settings: Settings) {
         let old = std::mem::replace(&mut self.settings, settings);
         self.shared.set_client_buffer(self.settings.buffers.client);
+        self.shared.set_safety(self.settings.buffers.safety);
         let info = channel_info(&self.settings.profile);
         let (server_buffer, old_server_buffer) = (self.settings.buffers.server, old.buffers.server);
         let info_changed = info != channel_info(&old.profile);

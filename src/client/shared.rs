@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 
 use super::{MeterReading, Snapshot};
 use crate::audio::BufferStats;
-use crate::units::BufferSize;
+use crate::units::{BufferSize, Safety};
 
 /// One set per client. Writers are named at each group.
 #[derive(Default)]
@@ -20,6 +20,8 @@ pub(super) struct Shared {
     trusted: AtomicU32,
     /// Network thread: size of our jitter buffer as set, 0 = auto.
     client_buffer: AtomicU8,
+    /// Network thread: what our automatic size weighs more, in percent.
+    safety: AtomicU8,
     /// Network thread: what the resamplers are to make up for, as the bits of a fraction.
     correction: AtomicU64,
     /// Network thread: the picture for windows.
@@ -136,6 +138,14 @@ impl Shared {
             BufferSize::Frames(frames) => frames.max(1),
         };
         self.client_buffer.store(frames, Relaxed);
+    }
+
+    pub(super) fn safety(&self) -> Safety {
+        Safety::from_percent(self.safety.load(Relaxed))
+    }
+
+    pub(super) fn set_safety(&self, safety: Safety) {
+        self.safety.store(safety.percent(), Relaxed);
     }
 
     /// Audio thread: `process()` was called with so much sound; `longest` is the longest recent block.

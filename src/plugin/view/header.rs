@@ -3,8 +3,8 @@
 use egui::{Align, Color32, Layout, Rect, Response, Ui, UiBuilder, vec2};
 
 use super::theme::{DARK, LARGE};
-use super::widgets::{body, button, caption, dot, elided, large, row};
-use super::{Action, Model, View, inside, is_busy};
+use super::widgets::{body, button, caption, dot, elided, large};
+use super::{Action, Model, View, delay, inside, is_busy};
 use crate::client::{ConnectionState, Delay, Snapshot};
 
 /// Width of one of the two numbers, in points.
@@ -40,7 +40,7 @@ impl View {
             let delay = snapshot.delay;
             let response = number(ui, "delay", delay.map(|delay| delay.total_ms()), delay_colour(delay));
             if let Some(delay) = delay {
-                response.on_hover_ui(|ui| delay_parts(ui, &delay));
+                response.on_hover_ui(|ui| delay::tooltip(ui, &delay));
             }
         });
     }
@@ -125,23 +125,6 @@ fn delay_colour(delay: Option<Delay>) -> Color32 {
         Some(delay_ms) if delay_ms <= FAIR_DELAY_MS => DARK.warn,
         Some(_) => DARK.bad,
     }
-}
-
-/// What the delay is made of.
-pub(super) fn delay_parts(ui: &mut Ui, delay: &Delay) {
-    ui.spacing_mut().item_spacing.y = 2.0;
-    ui.set_width(224.0);
-    ui.label(body("From your playing to your ear, by way of the server"));
-    for (name, ms) in delay.parts() {
-        row(ui, name, |ui| {
-            ui.label(body(format!("{ms:.1} ms")));
-        });
-    }
-    ui.label(caption(
-        "Your sound card may add to this: the host does not tell. The host's own part is taken as one block in \
-         and one block out.",
-    ));
-    ui.label(caption(format!("A Jamulus client would show {:.0} ms.", delay.jamulus_ms)));
 }
 
 /// A number under its name, flush right in a fixed width.
