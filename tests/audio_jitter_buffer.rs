@@ -782,9 +782,8 @@ fn a_change_of_safety_costs_slips_and_nothing_else() {
         // A stall of 20 ms, which safe remembers and tight does not; then a steady network.
         let network =
             |n: usize| Some(if (3750..3800).contains(&n) { (3757.0 - n as f64).max(0.0) } else { 0.0 });
-        let toggles = (0..4).map(|at| {
-            (20.0 + 8.0 * f64::from(at), if at % 2 == 0 { Safety::TIGHT } else { Safety::SAFE })
-        });
+        let toggles = (0..4)
+            .map(|at| (20.0 + 8.0 * f64::from(at), if at % 2 == 0 { Safety::TIGHT } else { Safety::SAFE }));
         let course = Scene {
             network: Box::new(network),
             phase: 3.1 + seed as f64 * 0.23,

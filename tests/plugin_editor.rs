@@ -359,7 +359,8 @@ fn our_own_strip_comes_first() {
 fn numbers_that_change_move_nothing() {
     let mut desk = Desk::new(960.0, 600.0).with(connected());
     let before = desk.look();
-    (desk.snapshot.ping_ms, desk.snapshot.delay) = (Some(7.0), Some(Delay { network_ms: 128.0, ..Delay::default() }));
+    (desk.snapshot.ping_ms, desk.snapshot.delay) =
+        (Some(7.0), Some(Delay { network_ms: 128.0, ..Delay::default() }));
     desk.snapshot.server_version = Some("3.11.0".into());
     let after = desk.look();
     for still in ["jam.example.org", "Leave", "ping", "delay", "Ann", "Chat", "Mute me"] {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jamulet::client::{BufferSettings, FrameChoice, Settings, StreamSettings};
 use jamulet::server::Config;
-use jamulet::units::{BufferSize, FrameSize, Layout, Quality};
+use jamulet::units::{BufferSize, FrameSize, Layout, Quality, Safety};
 use jamulet_testkit::netem::LinkConfig;
 use jamulet_testkit::signal;
 use jamulet_testkit::sim::{Blocks, Jam, Musician, SERVER};
@@ -67,11 +67,16 @@ fn run(case: Case) -> Outcome {
     let mut jam = Jam::new(Config { frame: case.tick, ..Config::default() }, seed);
     let settings = Settings {
         stream: StreamSettings { quality: case.quality, layout: Layout::Stereo, frame: case.frame },
-        buffers: BufferSettings { client: case.buffers[0], server: case.buffers[1] },
+        buffers: BufferSettings {
+            client: case.buffers[0],
+            server: case.buffers[1],
+            safety: Safety::default(),
+        },
         ..Settings::default()
     };
     let link = LinkConfig {
-        delay: Duration::from_millis(way_ms),
+        // Every case meets the server's tick at another moment.
+        delay: Duration::from_micros(1000 * way_ms + seed * 617 % 2667),
         jitter: Duration::from_millis(jitter_ms),
         ..LinkConfig::default()
     };
@@ -83,8 +88,7 @@ fn run(case: Case) -> Outcome {
     let musician = Musician::new(address, settings, rate_hz, Blocks::Constant(block), source, link, seed);
     musician.handle.connect(SERVER);
     jam.musicians.push(musician);
-    // Every connection meets the server's tick at another moment.
-    jam.run(SETTLING + Duration::from_micros(seed * 617 % 2667));
+    jam.run(SETTLING);
 
     let window = (LOOK.as_secs_f64() * rate_hz) as usize;
     let farthest = (0.4 * rate_hz) as usize;
@@ -125,42 +129,123 @@ fn run(case: Case) -> Outcome {
     outcome
 }
 
+/// The figure may be off by less than one frame: which part of a frame a packet waits at the server for its tick is
+/// the one thing that nobody tells.
 fn check(case: Case) {
     let outcome = run(case);
     assert!(outcome.error_frames().abs() < 1.0, "{case:?}: {outcome:?}");
+    // Pings are few: what they say of a jittery way is a guess within the jitter.
+    let bound = outcome.frame_ms + case.jitter_ms as f64;
+    assert!(outcome.worst < bound, "{case:?}: {outcome:?}");
 }
 
 #[test]
-fn probe() {
-    for seed in 1..6 {
-        check2(Case { seed, ..CASE });
-    }
-    for block in [32, 64, 100, 256, 512, 1024] {
-        check2(Case { block, ..CASE });
-    }
-    for jitter_ms in [1, 3, 10] {
-        for seed in 1..4 {
-            check2(Case { jitter_ms, seed, ..CASE });
-        }
-    }
-    for frame in [FrameChoice::Samples64, FrameChoice::Samples128] {
-        for tick in [FrameSize::Samples64, FrameSize::Samples128] {
-            for quality in [Quality::Max, Quality::High] {
-                check2(Case { frame, tick, quality, ..CASE });
-            }
-        }
-    }
-    for rate_hz in [44_100.0, 96_000.0] {
-        for block in [64, 500] {
-            check2(Case { rate_hz, block, ..CASE });
-        }
-    }
-    for size in [1, 2, 3, 4, 8, 15] {
-        for seed in 1..3 {
-            check2(Case { buffers: [BufferSize::Frames(size); 2], seed, way_ms: 30, ..CASE });
+fn the_figure_is_true_for_every_block_and_frame() {
+    for (seed, block) in [32, 64, 100, 128, 256, 480, 512, 1024].into_iter().enumerate() {
+        for frame in [FrameChoice::Samples64, FrameChoice::Samples128] {
+            check(Case { block, frame, seed: seed as u64, ..CASE });
         }
     }
 }
-fn check2(case: Case) {
-    run(case);
+
+#[test]
+fn the_figure_is_true_at_every_rate() {
+    for rate_hz in [44_100.0, 88_200.0, 96_000.0, 192_000.0] {
+        for (seed, block) in [64, 256, 500].into_iter().enumerate() {
+            check(Case { rate_hz, block, seed: seed as u64, ..CASE });
+        }
+    }
+}
+
+#[test]
+fn the_figure_is_true_however_frames_meet_the_servers_tick() {
+    for seed in 0..8 {
+        for frame in [FrameChoice::Samples64, FrameChoice::Samples128] {
+            for tick in [FrameSize::Samples64, FrameSize::Samples128] {
+                check(Case { seed, frame, tick, ..CASE });
+            }
+        }
+    }
+}
+
+#[test]
+fn the_figure_is_true_for_every_coding() {
+    for quality in [Quality::Low, Quality::Normal, Quality::High] {
+        for frame in [FrameChoice::Samples64, FrameChoice::Samples128] {
+            check(Case { quality, frame, ..CASE });
+        }
+    }
+}
+
+#[test]
+fn the_figure_is_true_on_every_way() {
+    for (seed, way_ms) in [0, 5, 15, 30].into_iter().enumerate() {
+        for jitter_ms in [0, 1, 3, 10] {
+            for frame in [FrameChoice::Samples64, FrameChoice::Samples128] {
+                check(Case { way_ms, jitter_ms, frame, seed: seed as u64, ..CASE });
+            }
+        }
+    }
+}
+
+#[test]
+fn the_figure_is_true_for_buffers_of_a_fixed_size() {
+    for (seed, size) in [1, 2, 3, 4, 8, 15, 20].into_iter().enumerate() {
+        for frame in [FrameChoice::Samples64, FrameChoice::Samples128] {
+            let [mine, theirs] = [BufferSize::Frames(size), BufferSize::Auto];
+            for buffers in [[mine, mine], [mine, theirs], [theirs, mine]] {
+                check(Case { buffers, frame, seed: seed as u64, ..CASE });
+            }
+        }
+    }
+}
+
+/// Live changes of the safety slider: nothing is concealed, and the largest step of the sine is its own.
+#[test]
+fn the_safety_slider_is_moved_without_a_click() {
+    const TONE_HZ: f64 = 440.0;
+    const AMPLITUDE: f64 = 0.25;
+    for quality in [Quality::Max, Quality::High] {
+        for block in [64, 128, 512] {
+            let settings = |safety| Settings {
+                stream: StreamSettings { quality, layout: Layout::Stereo, frame: FrameChoice::Samples128 },
+                buffers: BufferSettings { safety, ..BufferSettings::default() },
+                ..Settings::default()
+            };
+            let mut jam = Jam::new(Config::default(), 1);
+            let tone = Box::new(|index: u64| {
+                let turns = (TONE_HZ * index as f64 / 48_000.0).fract();
+                [(AMPLITUDE * (turns * std::f64::consts::TAU).sin()) as f32; 2]
+            });
+            let link = LinkConfig { delay: Duration::from_micros(5300), ..LinkConfig::default() };
+            let address = ([192, 0, 2, 9], 50_000).into();
+            let blocks = Blocks::Constant(block);
+            let usual = settings(Safety::default());
+            jam.musicians.push(Musician::new(address, usual, 48_000.0, blocks, tone, link, 1));
+            jam.musicians[0].handle.connect(SERVER);
+            jam.run(Duration::from_secs(8));
+            // The network stands still for 20 ms: safe remembers it, tight soon does not.
+            jam.musicians[0].set_link(LinkConfig { delay: Duration::from_micros(25_300), ..link });
+            jam.run(Duration::from_millis(40));
+            jam.musicians[0].set_link(link);
+            jam.run(Duration::from_secs(4));
+            let before = jam.musicians[0].handle.snapshot().stats;
+            let start = jam.musicians[0].heard[0].len();
+            let mut sizes = Vec::new();
+            for safety in [Safety::TIGHT, Safety::SAFE, Safety::TIGHT, Safety::SAFE, Safety::default()] {
+                jam.musicians[0].handle.set_settings(&settings(safety));
+                jam.run(Duration::from_secs(10));
+                sizes.push(jam.musicians[0].handle.snapshot().client_buffer_frames);
+            }
+            let after = jam.musicians[0].handle.snapshot().stats;
+            let step = signal::sine_step(TONE_HZ, AMPLITUDE);
+            let largest = signal::largest_step(&jam.musicians[0].heard[0][start..]) / step;
+            let slipped = after.slipped - before.slipped;
+            let what = format!("{quality:?}, {block}: sizes {sizes:?}, {slipped} slips, step {largest:.2}");
+            println!("{what}");
+            assert!(sizes[1] >= sizes[0] + 6 && sizes[3] >= sizes[2] + 6, "{what}");
+            assert!(slipped > 0 && largest <= 1.5, "{what}");
+            assert_eq!((after.concealed, after.late), (before.concealed, before.late), "{what}");
+        }
+    }
 }
