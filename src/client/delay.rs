@@ -26,11 +26,12 @@ pub struct Delay {
     pub pacing_ms: f32,
     /// A codec's window overlaps the next frame: one frame each way, 0 uncompressed.
     pub codec_ms: f32,
-    /// To the server and back: median of the last 2 s.
+    /// To the server and back: mean of the last seconds' pings.
     pub network_ms: f32,
     /// Between a frame's arrival and its place in the host's block, measured: mean of the last 2 s.
     pub my_buffer_ms: f32,
-    /// The same at the server, which tells only a size: what one of this size costs on average.
+    /// The same at the server, which tells only a size: what one of this size costs on average, to the nearest
+    /// whole frame that fits the rest.
     pub server_buffer_ms: f32,
     /// What a Jamulus client would show for the same connection (docs/PROTOCOL.md §9): a rougher estimate and no
     /// part of the sum, for comparing with those who use one.
@@ -73,13 +74,62 @@ pub(super) struct Way {
     /// Between a frame's arrival and its place in the output, in ms, where the output block is thought to lie beside
     /// the input block that came with it: below 0 when it arrived after that block had begun.
     pub(super) waited_ms: f32,
+    /// From the first sample of a frame that goes out to the first one of a frame that comes in, less whole frames
+    /// and the resamplers, in ms.
+    pub(super) grid_ms: f32,
     /// Size of the server's buffer as set or told, in frames; `None` before it has told one.
     pub(super) server_buffer_frames: Option<u8>,
 }
 
+/// Reads the delay again and again.
+#[derive(Default)]
+pub(super) struct Gauge {
+    /// Mean of the pings, over about 2 s: where a network is jittery a few of them are no measure.
+    network_ms: Option<f32>,
+    /// What was told last …
+    total_ms: Option<f32>,
+    /// … and how often since then another number of frames seemed right.
+    doubts: u32,
+}
+
+impl Gauge {
+    /// The delay of `way`; to be asked four times a second.
+    pub(super) fn read(&mut self, way: &Way) -> Delay {
+        /// How much a new ping counts.
+        const SHARE: f32 = 0.125;
+        let network_ms = self.network_ms.filter(|mean| mean.is_finite()).unwrap_or(way.ping_ms);
+        let network_ms = network_ms + SHARE * (way.ping_ms - network_ms);
+        self.network_ms = Some(network_ms);
+        let mut delay = way.delay(network_ms);
+        delay.server_buffer_ms += self.correction(way, &delay);
+        self.total_ms = Some(delay.total_ms());
+        delay
+    }
+
+    /// Servers take whole frames and give whole frames back. So both kinds of frames lie over each other, and the
+    /// true delay is what lies between them here and some number of frames: all that is guessed is that number.
+    fn correction(&mut self, way: &Way, delay: &Delay) -> f32 {
+        /// Another number must seem right for 2 s, or by a whole frame, so that the figure does not flicker.
+        const DOUBTS: u32 = 8;
+        let frame_ms = way.format.frame.millis();
+        let onto_grid = |total_ms: f32| {
+            let off = 2.0 * way.block_ms + way.resampling_ms + way.grid_ms - total_ms;
+            total_ms + off - frame_ms * (off / frame_ms).round()
+        };
+        let guess = delay.total_ms();
+        let nearest = onto_grid(guess);
+        let last = self.total_ms.map(onto_grid).filter(|last| (last - guess).abs() < frame_ms);
+        let last = last.filter(|last| (last - nearest).abs() > 0.5 * frame_ms && self.doubts < DOUBTS);
+        self.doubts = if last.is_some() { self.doubts + 1 } else { 0 };
+        let correction = last.unwrap_or(nearest) - guess;
+        // Nothing leaves a buffer before it has come.
+        if delay.server_buffer_ms + correction < 0.0 { correction + frame_ms } else { correction }
+    }
+}
+
 impl Way {
-    /// How long it takes.
-    pub(super) fn delay(&self) -> Delay {
+    /// How long it takes, as far as single parts tell.
+    fn delay(&self, network_ms: f32) -> Delay {
         let frame_ms = self.format.frame.millis();
         Delay {
             host_ms: 2.0 * self.block_ms + self.waited_ms.min(0.0),
@@ -87,7 +137,7 @@ impl Way {
             framing_ms: frame_ms,
             pacing_ms: self.held_samples as f32 * 1000.0 / WIRE_RATE_HZ as f32,
             codec_ms: if self.format.coding == Coding::Raw { 0.0 } else { 2.0 * frame_ms },
-            network_ms: self.ping_ms,
+            network_ms,
             my_buffer_ms: self.waited_ms.max(0.0),
             server_buffer_ms: self.server_buffer_ms(),
             jamulus_ms: self.jamulus_ms(),
@@ -131,35 +181,64 @@ mod tests {
             ping_ms: 14.0,
             my_buffer_frames: 2,
             waited_ms: 3.5,
+            grid_ms: 0.5,
             server_buffer_frames: Some(4),
         }
     }
 
+    fn read(way: &Way) -> Delay {
+        Gauge::default().read(way)
+    }
+
+    const FRAME_MS: f32 = 8.0 / 3.0;
+
     #[test]
-    fn the_parts_add_up() {
-        let delay = way(FrameSize::Samples128, Quality::High).delay();
-        let frame = 8.0 / 3.0;
-        let expected = 4.0 + 0.75 + frame + 2.0 + 2.0 * frame + 14.0 + 3.5 + 2.5 * frame;
-        assert!((delay.total_ms() - expected).abs() < 1e-3, "{delay:?}");
-        assert!((delay.jamulus_ms - (14.0 + frame * 4.7 + 4.0)).abs() < 1e-3, "{delay:?}");
+    fn the_parts_add_up_to_what_fits_the_frames() {
+        let delay = read(&way(FrameSize::Samples128, Quality::High));
+        let guess = 4.0 + 0.75 + FRAME_MS + 2.0 + 2.0 * FRAME_MS + 14.0 + 3.5 + 2.5 * FRAME_MS;
+        let frames = (delay.total_ms() - 4.0 - 0.75 - 0.5) / FRAME_MS;
+        assert!((frames - frames.round()).abs() < 1e-3, "{delay:?}");
+        assert!((delay.total_ms() - guess).abs() <= 0.5 * FRAME_MS, "{delay:?} beside {guess}");
+        assert!((delay.jamulus_ms - (14.0 + FRAME_MS * 4.7 + 4.0)).abs() < 1e-3, "{delay:?}");
     }
 
     #[test]
     fn no_part_is_below_nothing() {
-        let early = Way { waited_ms: -0.75, ..way(FrameSize::Samples128, Quality::High) }.delay();
-        assert_eq!((early.host_ms, early.my_buffer_ms), (3.25, 0.0));
+        for step in 0..40 {
+            let mut way = way(FrameSize::Samples128, Quality::High);
+            way.waited_ms = -0.75;
+            way.server_buffer_frames = Some(1);
+            way.grid_ms = 0.1 * step as f32;
+            let delay = read(&way);
+            assert!(delay.parts().iter().all(|(_, ms)| *ms >= 0.0), "{delay:?}");
+            assert_eq!((delay.host_ms, delay.my_buffer_ms), (3.25, 0.0));
+        }
     }
 
     #[test]
     fn uncompressed_sound_waits_for_no_codec() {
-        let delay = way(FrameSize::Samples64, Quality::Max).delay();
-        assert_eq!(delay.codec_ms, 0.0);
-        assert!((delay.server_buffer_ms - 4.0).abs() < 1e-3, "two frames a tick: {delay:?}");
+        let way = way(FrameSize::Samples64, Quality::Max);
+        assert_eq!(read(&way).codec_ms, 0.0);
+        assert!((way.server_buffer_ms() - 4.0).abs() < 1e-3, "two frames a tick");
     }
 
     #[test]
     fn a_server_that_has_told_nothing_has_a_buffer_all_the_same() {
         let untold = Way { server_buffer_frames: None, ..way(FrameSize::Samples128, Quality::High) };
-        assert!((untold.delay().server_buffer_ms - 3.5 * 8.0 / 3.0).abs() < 1e-3);
+        assert!((untold.server_buffer_ms() - 3.5 * FRAME_MS).abs() < 1e-3);
+    }
+
+    #[test]
+    fn the_figure_does_not_flicker_with_the_ping_and_follows_a_longer_way() {
+        let mut gauge = Gauge::default();
+        let mut way = way(FrameSize::Samples128, Quality::High);
+        let first = gauge.read(&way).total_ms();
+        for index in 0..100 {
+            way.ping_ms = 14.0 + if index % 2 == 0 { -0.7 } else { 0.7 };
+            assert!((gauge.read(&way).total_ms() - first).abs() < 1e-3);
+        }
+        way.ping_ms = 54.0;
+        (0..80).for_each(|_| drop(gauge.read(&way)));
+        assert!((gauge.read(&way).total_ms() - first - 40.0).abs() < FRAME_MS);
     }
 }

@@ -181,10 +181,14 @@ impl Engine {
         }
         if let Some(stream) = &self.stream {
             let (playout, counts) = (&stream.playout, self.counts.plus(stream.playout.stats()));
+            let between =
+                self.rate.wire_out.len_frames() as f64 + self.rate.on_wire(self.rate.host_in.len_frames());
+            let millis = |samples: f64| (1000.0 * samples / f64::from(WIRE_RATE_HZ)) as f32;
             let buffer = BufferPicture {
                 frames: playout.size_frames(),
                 surplus: self.surplus_frames().or(playout.surplus()),
-                waited_ms: stream.fill.wait().map(|wait| (1000.0 * wait / f64::from(WIRE_RATE_HZ)) as f32),
+                waited_ms: stream.fill.wait().map(millis),
+                grid_ms: millis(between),
             };
             self.shared.publish_audio(buffer, counts);
         }

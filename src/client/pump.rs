@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam::channel::Receiver;
 use rtrb::{Consumer, Producer};
 
-use super::delay::Way;
+use super::delay::{Gauge, Way};
 use super::host_watch::HostWatch;
 use super::jam::Jam;
 use super::reconnect::Reconnect;
@@ -83,6 +83,7 @@ pub struct Pump {
     audio_counts_at_start: AudioCounts,
     host: HostWatch,
     rate: UpstreamRate,
+    gauge: Gauge,
     shut_down: bool,
 }
 
@@ -139,6 +140,7 @@ impl Pump {
             audio_counts_at_start: AudioCounts::default(),
             host: HostWatch::default(),
             rate: UpstreamRate::default(),
+            gauge: Gauge::default(),
             shut_down: false,
         }
     }
@@ -369,6 +371,7 @@ impl Pump {
                 self.hand_over(stream);
                 self.audio_counts_at_start = self.shared.audio_counts();
                 self.rate = UpstreamRate::default();
+                self.gauge = Gauge::default();
                 self.host = HostWatch::new(now, self.shared.host_calls());
                 self.shared.set_trusted(self.host.trusted());
                 self.next_refresh = now + REFRESH;
@@ -613,7 +616,7 @@ impl Pump {
         picture.upstream_kbps = self.rate.update(now, jam.counts.sent, jam.counts.sent_bytes);
         let waited_ms = self.shared.waited_ms().filter(|_| picture.host != HostActivity::Stopped);
         picture.delay = picture.ping_ms.zip(waited_ms).map(|(ping_ms, waited_ms)| {
-            Way {
+            self.gauge.read(&Way {
                 format: jam.format(),
                 block_ms: (1000.0 * self.shared.block_seconds().unwrap_or(0.0)) as f32,
                 resampling_ms: self.shared.resampling_ms(),
@@ -621,9 +624,9 @@ impl Pump {
                 ping_ms,
                 my_buffer_frames: picture.client_buffer_frames,
                 waited_ms,
+                grid_ms: self.shared.grid_ms(),
                 server_buffer_frames: picture.server_buffer_frames,
-            }
-            .delay()
+            })
         });
         self.dirty = true;
     }

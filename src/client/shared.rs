@@ -45,6 +45,8 @@ pub(super) struct Shared {
     surplus: AtomicU32,
     /// Audio thread: how long frames wait in it, in ms, as bits; NaN while unknown.
     waited: AtomicU32,
+    /// Audio thread: see [`BufferPicture::grid_ms`], as bits.
+    grid: AtomicU32,
     /// Whoever prepares the engine: delay of both resamplers together, in ms, as bits.
     resampling: AtomicU32,
     late: AtomicU64,
@@ -85,6 +87,9 @@ pub(super) struct BufferPicture {
     pub(super) surplus: Option<f32>,
     /// From a frame's arrival to its place in the output, in ms.
     pub(super) waited_ms: Option<f32>,
+    /// From the first sample of a frame that goes out to the first one of a frame that comes in, less whole frames
+    /// and the resamplers, in ms.
+    pub(super) grid_ms: f32,
 }
 
 /// What the audio thread counted, since the client was made.
@@ -212,6 +217,7 @@ impl Shared {
     pub(super) fn publish_audio(&self, buffer: BufferPicture, counts: AudioCounts) {
         self.buffer_frames.store(buffer.frames, Relaxed);
         self.surplus.store(buffer.surplus.unwrap_or(f32::NAN).to_bits(), Relaxed);
+        self.grid.store(buffer.grid_ms.to_bits(), Relaxed);
         self.waited.store(buffer.waited_ms.unwrap_or(f32::NAN).to_bits(), Relaxed);
         self.late.store(counts.late, Relaxed);
         self.lost.store(counts.lost, Relaxed);
@@ -230,6 +236,11 @@ impl Shared {
     /// How long a frame waits from its arrival to its place in the output; `None` while unknown.
     pub(super) fn waited_ms(&self) -> Option<f32> {
         Some(f32::from_bits(self.waited.load(Relaxed))).filter(|waited| !waited.is_nan())
+    }
+
+    /// See [`BufferPicture::grid_ms`].
+    pub(super) fn grid_ms(&self) -> f32 {
+        f32::from_bits(self.grid.load(Relaxed))
     }
 
     pub(super) fn audio_counts(&self) -> AudioCounts {
