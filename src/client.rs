@@ -4,6 +4,7 @@
 //! `Pump` and the sockets, [`Handle`] and [`Snapshot`] what windows and parameters use. [`create`]
 //! makes a running client; [`simulated`] one without thread or socket, for tests on a virtual clock.
 
+mod delay;
 mod drift;
 mod driver;
 mod engine;
@@ -26,6 +27,7 @@ use std::thread::JoinHandle;
 use crossbeam::channel::{Sender, unbounded};
 use rtrb::RingBuffer;
 
+pub use delay::Delay;
 pub use engine::{Controls, Engine};
 pub use handle::{Handle, MeterReading};
 pub use mixer::{FADER_MAX, Move, SLOTS, Strip};

@@ -230,6 +230,35 @@ pub enum BufferSize {
     Frames(u8),
 }
 
+/// What an automatic jitter buffer weighs more, in percent: 0 "tight" is the least delay, 100 "safe" the fewest
+/// dropouts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Safety(u8);
+
+impl Safety {
+    /// The least delay.
+    pub const TIGHT: Self = Self(0);
+    /// The fewest dropouts.
+    pub const SAFE: Self = Self(100);
+
+    /// This many percent, 100 at most.
+    pub const fn from_percent(percent: u8) -> Self {
+        Self(if percent > 100 { 100 } else { percent })
+    }
+
+    /// In percent, 0..=100.
+    pub const fn percent(self) -> u8 {
+        self.0
+    }
+}
+
+impl Default for Safety {
+    /// The middle.
+    fn default() -> Self {
+        Self(50)
+    }
+}
+
 /// Smallest jitter buffer, in frames.
 pub const MIN_BUFFER_FRAMES: u8 = 1;
 /// Largest jitter buffer that the protocol can name, in frames.

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use jamulet::audio::{BufferStats, JitterBuffer, Slot};
-use jamulet::units::{BufferSize, FrameSize};
+use jamulet::units::{BufferSize, FrameSize, Safety};
 
 const FRAME: FrameSize = FrameSize::Samples128;
 const FRAMES_PER_SECOND: usize = 375;
@@ -37,6 +37,8 @@ impl Random {
 struct Scene {
     frame: FrameSize,
     size: BufferSize,
+    /// What the automatic size weighs more from a second on, ascending by second.
+    safety: Vec<(f64, Safety)>,
     burst: f32,
     seconds: usize,
     /// When frame `n` is sent: `n · pace + phase`.
@@ -67,6 +69,7 @@ impl Scene {
         Self {
             frame: FRAME,
             size,
+            safety: Vec::new(),
             burst: 1.0,
             seconds: 20,
             phase: 0.0,
@@ -100,7 +103,11 @@ impl Scene {
         let mut now = 0.0;
         let (mut needed, mut pulled) = (0.0, 0);
         let mut length = 0.0;
+        let mut safety = self.safety.into_iter().peekable();
         while now < total as f64 {
+            while let Some((_, safety)) = safety.next_if(|(second, _)| second * per_second as f64 <= now) {
+                buffer.set_safety(safety);
+            }
             if let Some(block) = &mut self.block {
                 length = block() as f64 / self.frame.samples() as f64;
                 if self.host == Host::Behind {
@@ -696,5 +703,101 @@ fn a_changed_burst_is_reached_without_replaying() {
             }
         }
         assert_eq!(sequence - 1 - last, 1, "burst {burst}: one frame left after a pull");
+    }
+}
+
+/// What the automatic size weighs more, from the least delay to the fewest dropouts.
+fn safeties() -> impl Iterator<Item = Safety> {
+    [0, 25, 50, 75, 100].into_iter().map(Safety::from_percent)
+}
+
+/// Jitter of up to 8 ms, a stall of 20 ms now and then, and 1 % loss.
+fn rough_network(seed: u64) -> Box<dyn FnMut(usize) -> Option<f64>> {
+    let (mut random, mut stall) = (Random(seed), 0.0f64);
+    Box::new(move |_| {
+        stall = if random.unit() < 0.0005 { 7.5 } else { (stall - 1.0).max(0.0) };
+        let (jitter, lost) = (random.unit() * 3.0, random.unit() < 0.01);
+        (!lost).then(|| jitter.max(stall))
+    })
+}
+
+#[test]
+fn more_safety_is_never_less_deep_and_conceals_less() {
+    for seed in 0..8 {
+        let courses: Vec<Course> = safeties()
+            .map(|safety| {
+                let scene = Scene {
+                    network: rough_network(seed),
+                    phase: 12.3,
+                    seconds: 120,
+                    safety: vec![(0.0, safety)],
+                    ..Scene::new(BufferSize::Auto)
+                };
+                scene.run()
+            })
+            .collect();
+        let depth = |course: &Course| {
+            let settled = course.depths.iter().filter(|(time, _)| *time >= 60.0 * FRAMES_PER_SECOND as f64);
+            let depths: Vec<f64> = settled.map(|(_, depth)| f64::from(*depth)).collect();
+            depths.iter().sum::<f64>() / depths.len() as f64
+        };
+        let depths: Vec<f64> = courses.iter().map(depth).collect();
+        let late: Vec<u64> = courses.iter().map(|course| course.stats.late).collect();
+        eprintln!("seed {seed}: depths {depths:.2?}, late {late:?}");
+        assert!(depths.is_sorted(), "seed {seed}: {depths:?}");
+        assert!(depths[4] >= depths[2] + 0.5 && depths[2] >= depths[0] + 0.5, "seed {seed}: {depths:?}");
+        assert!(late[4] <= late[2] && late[2] <= late[0], "seed {seed}: {late:?}");
+    }
+}
+
+#[test]
+fn a_single_stall_is_forgotten_sooner_with_less_safety() {
+    // After 10 s the network stands still for 27 ms, once: no share of any memory forgives that many.
+    let stall = |n: usize| Some(if n < 3750 { 0.0 } else { (3760.0 - n as f64).max(0.0) });
+    for (safety, forgotten) in [(Safety::TIGHT, 16.5), (Safety::default(), 35.0)] {
+        let scene = Scene {
+            network: Box::new(stall),
+            phase: 3.4,
+            seconds: 60,
+            safety: vec![(0.0, safety)],
+            ..Scene::new(BufferSize::Auto)
+        };
+        let course = scene.run();
+        assert!(course.depth_at(forgotten) <= 3, "{safety:?}: still {}", course.depth_at(forgotten));
+    }
+    let scene = Scene {
+        network: Box::new(stall),
+        phase: 3.4,
+        seconds: 60,
+        safety: vec![(0.0, Safety::SAFE)],
+        ..Scene::new(BufferSize::Auto)
+    };
+    let course = scene.run();
+    assert!(course.depth_at(59.0) >= 8, "safe has forgotten: {}", course.depth_at(59.0));
+}
+
+#[test]
+fn a_change_of_safety_costs_slips_and_nothing_else() {
+    for seed in 0..4 {
+        // A stall of 20 ms, which safe remembers and tight does not; then a steady network.
+        let network =
+            |n: usize| Some(if (3750..3800).contains(&n) { (3757.0 - n as f64).max(0.0) } else { 0.0 });
+        let toggles = (0..4)
+            .map(|at| (20.0 + 8.0 * f64::from(at), if at % 2 == 0 { Safety::TIGHT } else { Safety::SAFE }));
+        let course = Scene {
+            network: Box::new(network),
+            phase: 3.1 + seed as f64 * 0.23,
+            seconds: 52,
+            safety: toggles.collect(),
+            ..Scene::new(BufferSize::Auto)
+        }
+        .run();
+        let depths = [27.0, 35.0, 43.0, 51.0].map(|second| course.depth_at(second));
+        eprintln!("seed {seed}: depths {depths:?}, {} slips", course.slips(20.0));
+        assert!(depths[0] <= 3 && depths[2] <= 3, "tight: {depths:?}");
+        assert!(depths[1] >= 7 && depths[3] >= 7, "safe: {depths:?}");
+        assert_eq!(course.missing(15.0), 0, "concealed: {:?}", course.stats);
+        let moved: u32 = depths.windows(2).map(|pair| u32::from(pair[0].abs_diff(pair[1]))).sum();
+        assert!(course.slips(28.0) as u32 <= moved + 3, "{} slips for {moved}", course.slips(28.0));
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jamulet::audio::{BufferStats, CounterUnwrapper, JitterBuffer, Slot};
-use jamulet::units::{BufferSize, FrameSize, Time};
+use jamulet::units::{BufferSize, FrameSize, Safety, Time};
 use proptest::prelude::*;
 
 const CAPACITY: i64 = 64;
@@ -209,7 +209,7 @@ proptest! {
         steps in proptest::collection::vec(
             (
                 prop_oneof![any::<i64>(), -300i64..300, Just(i64::MIN), Just(i64::MAX)],
-                0u8..6,
+                0u8..7,
                 prop_oneof![any::<f32>(), 0.0f32..100.0],
                 any::<u8>(),
                 0usize..40,
@@ -226,6 +226,7 @@ proptest! {
                 2 => buffer.set_size(if size > 100 { BufferSize::Auto } else { BufferSize::Frames(size) }),
                 3 => buffer.put(sequence, &[1; 3][..gets % 4]),
                 4 => buffer.begin_pull(),
+                5 => buffer.set_safety(Safety::from_percent(size)),
                 _ => buffer.reset(),
             }
             for at in 0..gets as i64 {

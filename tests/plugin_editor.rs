@@ -3,7 +3,7 @@
 #![cfg(feature = "plugin")]
 
 use egui::{Event, Modifiers, PointerButton, Pos2, Rect, Shape, vec2};
-use jamulet::client::{ConnectionState, Failure, HostActivity, MeterReading, Snapshot, Stats};
+use jamulet::client::{ConnectionState, Delay, Failure, HostActivity, MeterReading, Snapshot, Stats};
 use jamulet::plugin::params::Levels;
 use jamulet::plugin::state::SavedState;
 use jamulet::plugin::view::{Action, Level, Model, View, theme};
@@ -214,7 +214,17 @@ fn connected() -> Snapshot {
         recorder: RecorderState::Recording,
         server_version: Some("3.9.1".into()),
         ping_ms: Some(14.4),
-        delay_ms: Some(29.0),
+        delay: Some(Delay {
+            host_ms: 5.3,
+            resampling_ms: 0.7,
+            framing_ms: 2.7,
+            pacing_ms: 0.0,
+            codec_ms: 5.3,
+            network_ms: 14.4,
+            my_buffer_ms: 4.4,
+            server_buffer_ms: 6.7,
+            jamulus_ms: 31.2,
+        }),
         format: Some(StreamFormat::stock(FrameSize::Samples128, Layout::Stereo, Quality::Normal)),
         client_buffer_frames: 3,
         server_buffer_frames: Some(4),
@@ -274,7 +284,7 @@ fn every_state_is_tidy_at_every_size_and_scale() {
 fn every_page_of_the_side_panel_is_tidy() {
     for page in ["Chat", "Network", "Me"] {
         for snapshot in [Snapshot::default(), connected()] {
-            let mut desk = Desk::new(960.0, 760.0).with(snapshot);
+            let mut desk = Desk::new(960.0, 1100.0).with(snapshot);
             desk.click(page);
             desk.look().assert_tidy(desk.size, page);
         }
@@ -302,7 +312,7 @@ fn states_are_told_in_words() {
         "3 here",
         "3.9.1",
         "14 ms",
-        "29 ms",
+        "40 ms",
         "Kofi",
         "Djembe",
         "GH · Accra",
@@ -349,7 +359,8 @@ fn our_own_strip_comes_first() {
 fn numbers_that_change_move_nothing() {
     let mut desk = Desk::new(960.0, 600.0).with(connected());
     let before = desk.look();
-    (desk.snapshot.ping_ms, desk.snapshot.delay_ms) = (Some(7.0), Some(128.0));
+    (desk.snapshot.ping_ms, desk.snapshot.delay) =
+        (Some(7.0), Some(Delay { network_ms: 128.0, ..Delay::default() }));
     desk.snapshot.server_version = Some("3.11.0".into());
     let after = desk.look();
     for still in ["jam.example.org", "Leave", "ping", "delay", "Ann", "Chat", "Mute me"] {
@@ -394,6 +405,53 @@ fn settings_and_levels_are_changed_by_hand() {
     assert_eq!(actions.first(), Some(&Action::BeginLevel(Level::Send)), "{actions:?}");
     assert!(matches!(actions[1], Action::SetLevel(Level::Send, db) if (-60.0..=12.0).contains(&db)));
     assert_eq!(actions.last(), Some(&Action::EndLevel(Level::Send)));
+}
+
+#[test]
+fn the_delay_is_explained_where_it_stands_and_on_the_network_page() {
+    let parts = [
+        "host's block, in and out",
+        "filling a frame",
+        "codec, both ways",
+        "network, both ways",
+        "server's buffer",
+        "my buffer",
+        "together",
+    ];
+    let mut desk = Desk::new(960.0, 1100.0).with(connected());
+    let number = desk.look().at("40 ms").center();
+    // A tooltip comes once the pointer has rested.
+    (0..60).for_each(|_| drop(desk.frame(vec![Event::PointerMoved(number)])));
+    (0..60).for_each(|_| drop(desk.frame(Vec::new())));
+    let tooltip = desk.frame(Vec::new());
+    desk.frame(vec![Event::PointerGone]);
+    desk.click("Network");
+    let page = desk.look();
+    for seen in [&tooltip, &page] {
+        parts.iter().for_each(|part| assert!(seen.says(part), "no {part:?} in {:?}", seen.words()));
+        assert!(seen.says("39.5 ms") && seen.says("sound card") && seen.says("estimate 31 ms"));
+    }
+    desk.snapshot.delay = None;
+    assert!(!desk.look().says("together"), "nothing is measured, nothing is told");
+}
+
+#[test]
+fn the_safety_slider_goes_from_tight_to_safe_and_rests_while_the_size_is_fixed() {
+    let mut desk = Desk::new(960.0, 1100.0).with(connected());
+    desk.click("Network");
+    let seen = desk.look();
+    let (tight, safe) = (seen.at("tight"), seen.at("safe"));
+    let beside = |x: f32| Pos2::new(x, tight.center().y);
+    let chosen = |actions: Vec<Action>| match actions.last() {
+        Some(Action::Settings(settings)) => Some(settings.buffers.safety.percent()),
+        _ => None,
+    };
+    assert_eq!(chosen(desk.click_at(beside(safe.left() - 12.0))), Some(100));
+    assert_eq!(chosen(desk.click_at(beside(tight.right() + 12.0))), Some(0));
+    let middle = chosen(desk.click_at(beside((tight.right() + safe.left()) / 2.0)));
+    assert!(middle.is_some_and(|percent| (45..=55).contains(&percent)), "{middle:?}");
+    desk.saved.settings.buffers.client = BufferSize::Frames(4);
+    assert_eq!(chosen(desk.click_at(beside(safe.left() - 12.0))), None);
 }
 
 #[test]
@@ -454,7 +512,7 @@ fn a_fault_is_told_and_nothing_hostile_breaks_the_window() {
         })
         .collect();
     desk.snapshot.ping_ms = Some(f32::NAN);
-    desk.snapshot.delay_ms = Some(f32::INFINITY);
+    desk.snapshot.delay = Some(Delay { network_ms: f32::INFINITY, jamulus_ms: f32::NAN, ..Delay::default() });
     desk.snapshot.upstream_kbps = f32::MAX;
     desk.meters = MeterReading { send: [f32::NAN; 2], receive: [f32::INFINITY; 2] };
     desk.look();

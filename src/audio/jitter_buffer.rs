@@ -29,14 +29,17 @@
 //!
 //! # What the automatic size does
 //!
-//! It takes the smallest depth that would have let at most 0.05 % of the frames that arrived within
-//! the last 15 s come too late. Frames that never arrive do not count: no size helps against loss.
+//! It takes the smallest depth that would have let at most 0.05 % of the frames of the last 15 s come
+//! too late. Frames that never arrive do not count: no size helps against loss. With less safety
+//! ([`JitterBuffer::set_safety`]) it forgives more and forgets sooner, down to 0.5 % of 5 s; with more
+//! it is the other way, up to 0.005 % of 60 s and one frame more than that takes. For the same arrivals
+//! more safety never asks for a smaller depth.
 //! It may be deeper than the largest window; told is the window of the same depth, or the largest.
 
 mod arrivals;
 mod unwrap;
 
-use crate::units::{BufferSize, FrameSize, MAX_BUFFER_FRAMES, MIN_BUFFER_FRAMES};
+use crate::units::{BufferSize, FrameSize, MAX_BUFFER_FRAMES, MIN_BUFFER_FRAMES, Safety};
 
 use arrivals::Arrivals;
 pub use unwrap::CounterUnwrapper;
@@ -141,6 +144,7 @@ pub struct JitterBuffer {
     buffered: usize,
 
     size: BufferSize,
+    safety: Safety,
     /// Frames wanted in hand before a get.
     depth: u8,
     burst: f32,
@@ -201,6 +205,7 @@ impl JitterBuffer {
             newest: 0,
             buffered: 0,
             size: BufferSize::Auto,
+            safety: Safety::default(),
             depth: AUTO_START_DEPTH,
             burst: 1.0,
             remeasure: false,
@@ -330,6 +335,19 @@ impl JitterBuffer {
         };
         if before != (self.size, self.depth) {
             self.until_check = self.until_check.min(self.frames_in(QUICK_CHECK_MS));
+        }
+    }
+
+    /// What the automatic size weighs more from now on. A change is worked off by slips: more frames at once, fewer
+    /// one by one; repeating what is set already does nothing.
+    pub fn set_safety(&mut self, safety: Safety) {
+        if safety == self.safety {
+            return;
+        }
+        self.safety = safety;
+        self.arrivals.set_safety(safety);
+        if self.size == BufferSize::Auto && self.state == State::Playing {
+            self.grow();
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::codec::{CodecError, Decoder};
 use super::jitter_buffer::{BufferStats, JitterBuffer, Slot};
-use crate::units::{BufferSize, Coding, MAX_FRAME_SAMPLES, StreamFormat};
+use crate::units::{BufferSize, Coding, MAX_FRAME_SAMPLES, Safety, StreamFormat};
 
 /// Frames that a playout can hold: the largest buffer and a 16384-sample host block of 64-sample
 /// frames at once.
@@ -133,6 +133,11 @@ impl Playout {
     /// Sets the jitter buffer's size.
     pub fn set_size(&mut self, size: BufferSize) {
         self.buffer.set_size(size);
+    }
+
+    /// Sets what the automatic size weighs more, see [`JitterBuffer::set_safety`].
+    pub fn set_safety(&mut self, safety: Safety) {
+        self.buffer.set_safety(safety);
     }
 
     /// Tells how many frames are pulled at once, see [`JitterBuffer::set_burst`].

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rtrb::{Consumer, Producer};
 
 use super::handle::Lifeline;
-use super::shared::{AudioCounts, Shared};
+use super::shared::{AudioCounts, BufferPicture, Shared};
 use super::stream::{DownlinkFrame, FrameBytes, Progress, Stream, UplinkFrame};
 use crate::audio::{DcBlocker, FlushDenormals, Limiter, Played, Resampler, ResamplerError, SampleFifo, tame};
 use crate::net::Waker;
@@ -101,6 +101,7 @@ impl Engine {
         const DEFAULT_BLOCK: usize = 512;
         let rate = Rate::new(DEFAULT_RATE_HZ, DEFAULT_BLOCK).expect("48 kHz can be resampled");
         shared.set_rate_hz(DEFAULT_RATE_HZ);
+        shared.set_resampling_ms(rate.resampling_ms());
         Self {
             shared,
             waker,
@@ -133,6 +134,7 @@ impl Engine {
             self.levels.set_rate(rate_hz);
             self.recent_block = RecentBlock::default();
             self.shared.set_rate_hz(rate_hz);
+            self.shared.set_resampling_ms(self.rate.resampling_ms());
         }
         Ok(())
     }
@@ -179,8 +181,16 @@ impl Engine {
         }
         if let Some(stream) = &self.stream {
             let (playout, counts) = (&stream.playout, self.counts.plus(stream.playout.stats()));
-            let surplus = self.surplus_frames().or(playout.surplus());
-            self.shared.publish_audio(playout.size_frames(), surplus, counts);
+            let between =
+                self.rate.wire_out.len_frames() as f64 + self.rate.on_wire(self.rate.host_in.len_frames());
+            let millis = |samples: f64| (1000.0 * samples / f64::from(WIRE_RATE_HZ)) as f32;
+            let buffer = BufferPicture {
+                frames: playout.size_frames(),
+                surplus: self.surplus_frames().or(playout.surplus()),
+                waited_ms: stream.fill.wait().map(millis),
+                grid_ms: millis(between),
+            };
+            self.shared.publish_audio(buffer, counts);
         }
         // One wake-up a block is allowed, and the Connect parameter may have used it: then this
         // block's packets go with the next one's, at a moment when nobody listens to them.
@@ -218,6 +228,7 @@ impl Engine {
         }
         if let Some(stream) = &mut self.stream {
             stream.playout.set_size(self.shared.client_buffer());
+            stream.playout.set_safety(self.shared.safety());
         }
     }
 
@@ -233,7 +244,8 @@ impl Engine {
 
     /// Moves what has arrived into the jitter buffer, before a block of `frames` samples.
     fn receive_frames(&mut self, frames: usize) {
-        let captured = self.progress.captured + self.rate.on_wire(frames);
+        let block = self.rate.on_wire(frames);
+        let captured = self.progress.captured + block;
         let waiting = self.rate.on_wire(self.rate.host_in.len_frames());
         if let Some(stream) = &mut self.stream {
             let frame_in_host = stream.format.frame.samples() as f64 * self.rate.hz / f64::from(WIRE_RATE_HZ);
@@ -245,7 +257,7 @@ impl Engine {
                 if let (Some(playhead), Some(arrived)) = (stream.playout.playhead(), frame.arrived) {
                     let samples = stream.format.frame.samples();
                     let ahead = frame.sequence.wrapping_sub(playhead) as f64 * samples as f64 + waiting;
-                    stream.fill.note(ahead + captured - arrived, samples);
+                    stream.fill.note(ahead + captured - arrived, block, samples);
                 }
                 stream.playout.put(frame.sequence, frame.bytes.as_slice());
             }
@@ -384,6 +396,13 @@ impl Rate {
     /// How many samples at 48 kHz last as long as `frames` at the host's rate.
     fn on_wire(&self, frames: usize) -> f64 {
         frames as f64 * f64::from(WIRE_RATE_HZ) / self.hz
+    }
+
+    /// Delay of both resamplers together.
+    fn resampling_ms(&self) -> f32 {
+        let seconds = self.to_wire.latency_frames() / f64::from(WIRE_RATE_HZ)
+            + self.from_wire.latency_frames() / self.hz;
+        (1000.0 * seconds) as f32
     }
 
     fn clear(&mut self) {

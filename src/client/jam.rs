@@ -95,6 +95,11 @@ impl Jam {
         self.format
     }
 
+    /// How long every frame is held back, in samples at 48 kHz.
+    pub(super) fn held_samples(&self) -> u32 {
+        self.pacer.held()
+    }
+
     /// How much faster the server's clock is than the host's, as a fraction; `None` while unknown.
     pub(super) fn drift(&self) -> Option<f64> {
         self.drift.measured()

@@ -36,6 +36,11 @@ impl Pacer {
         self.held = self.held.max(self.least);
     }
 
+    /// How long every frame is held back after its last sample was captured, in samples at 48 kHz.
+    pub(super) fn held(&self) -> u32 {
+        self.held
+    }
+
     /// When to send a frame that came from the engine at `now` with `age_samples` at 48 kHz.
     pub(super) fn due(&mut self, now: Time, age_samples: u32) -> Time {
         let started = *self.started.get_or_insert(now);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crossbeam::channel::Receiver;
 use rtrb::{Consumer, Producer};
 
+use super::delay::{Gauge, Way};
 use super::host_watch::HostWatch;
 use super::jam::Jam;
 use super::mixer::{Mixer, Move, Telling};
@@ -84,6 +85,7 @@ pub struct Pump {
     host: HostWatch,
     mixer: Mixer,
     rate: UpstreamRate,
+    gauge: Gauge,
     shut_down: bool,
 }
 
@@ -119,6 +121,7 @@ impl Pump {
         settings: Settings,
     ) -> Self {
         shared.set_client_buffer(settings.buffers.client);
+        shared.set_safety(settings.buffers.safety);
         Self {
             shared,
             links,
@@ -140,6 +143,7 @@ impl Pump {
             host: HostWatch::default(),
             mixer: Mixer::default(),
             rate: UpstreamRate::default(),
+            gauge: Gauge::default(),
             shut_down: false,
         }
     }
@@ -373,6 +377,7 @@ impl Pump {
                 self.hand_over(stream);
                 self.audio_counts_at_start = self.shared.audio_counts();
                 self.rate = UpstreamRate::default();
+                self.gauge = Gauge::default();
                 self.host = HostWatch::new(now, self.shared.host_calls());
                 self.shared.set_trusted(self.host.trusted());
                 self.next_refresh = now + REFRESH;
@@ -411,6 +416,7 @@ impl Pump {
     fn change_settings(&mut self, now: Time, settings: Settings) {
         let old = std::mem::replace(&mut self.settings, settings);
         self.shared.set_client_buffer(self.settings.buffers.client);
+        self.shared.set_safety(self.settings.buffers.safety);
         let info = channel_info(&self.settings.profile);
         let (server_buffer, old_server_buffer) = (self.settings.buffers.server, old.buffers.server);
         let info_changed = info != channel_info(&old.profile);
@@ -640,13 +646,19 @@ impl Pump {
             wrong_size: jam.session.rejected_packets(),
         };
         picture.upstream_kbps = self.rate.update(now, jam.counts.sent, jam.counts.sent_bytes);
-        picture.delay_ms = picture.ping_ms.map(|ping_ms| {
-            let frame_ms = jam.format().frame.millis();
-            let server = f32::from(picture.server_buffer_frames.unwrap_or(0));
-            let buffers = f32::from(picture.client_buffer_frames) + server;
-            // docs/PROTOCOL.md §9. A host's block stands for the sound card: one to fill, one to play.
-            let card_ms = 2000.0 * self.shared.block_seconds().unwrap_or(0.0) as f32;
-            ping_ms + frame_ms * buffers * 0.7 + 0.5 * frame_ms + card_ms
+        let waited_ms = self.shared.waited_ms().filter(|_| picture.host != HostActivity::Stopped);
+        picture.delay = picture.ping_ms.zip(waited_ms).map(|(ping_ms, waited_ms)| {
+            self.gauge.read(&Way {
+                format: jam.format(),
+                block_ms: (1000.0 * self.shared.block_seconds().unwrap_or(0.0)) as f32,
+                resampling_ms: self.shared.resampling_ms(),
+                held_samples: jam.held_samples(),
+                ping_ms,
+                my_buffer_frames: picture.client_buffer_frames,
+                waited_ms,
+                grid_ms: self.shared.grid_ms(),
+                server_buffer_frames: picture.server_buffer_frames,
+            })
         });
         self.dirty = true;
     }

@@ -1,7 +1,7 @@
 //! What the musician chooses: all of it may change while connected.
 
 use crate::protocol::Skill;
-use crate::units::{BufferSize, Layout, Quality};
+use crate::units::{BufferSize, Layout, Quality, Safety};
 
 /// Who the musician is, as others see them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub struct BufferSettings {
     pub client: BufferSize,
     /// The server's, for what comes from us.
     pub server: BufferSize,
+    /// How ours is sized on auto. A server sizes its own by its own rule and can be told nothing but a number.
+    pub safety: Safety,
 }
 
 /// All of the musician's choices.

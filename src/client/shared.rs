@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use super::slot_moves::SlotMoves;
 use super::{MeterReading, Snapshot};
 use crate::audio::BufferStats;
-use crate::units::BufferSize;
+use crate::units::{BufferSize, Safety};
 
 /// One set per client. Writers are named at each group.
 #[derive(Default)]
@@ -21,6 +21,8 @@ pub(super) struct Shared {
     trusted: AtomicU32,
     /// Network thread: size of our jitter buffer as set, 0 = auto.
     client_buffer: AtomicU8,
+    /// Network thread: what our automatic size weighs more, in percent.
+    safety: AtomicU8,
     /// Network thread: what the resamplers are to make up for, as the bits of a fraction.
     correction: AtomicU64,
     /// Network thread: the picture for windows.
@@ -42,6 +44,12 @@ pub(super) struct Shared {
     buffer_frames: AtomicU8,
     /// Audio thread: frames in it beyond the target, as bits; NaN while unknown.
     surplus: AtomicU32,
+    /// Audio thread: how long frames wait in it, in ms, as bits; NaN while unknown.
+    waited: AtomicU32,
+    /// Audio thread: see [`BufferPicture::grid_ms`], as bits.
+    grid: AtomicU32,
+    /// Whoever prepares the engine: delay of both resamplers together, in ms, as bits.
+    resampling: AtomicU32,
     late: AtomicU64,
     lost: AtomicU64,
     concealed: AtomicU64,
@@ -74,6 +82,19 @@ pub(super) struct HostCalls {
     pub(super) activations: u32,
 }
 
+/// What the audio thread knows about our jitter buffer.
+pub(super) struct BufferPicture {
+    /// Size now, in frames.
+    pub(super) frames: u8,
+    /// Frames beyond the target.
+    pub(super) surplus: Option<f32>,
+    /// From a frame's arrival to its place in the output, in ms.
+    pub(super) waited_ms: Option<f32>,
+    /// From the first sample of a frame that goes out to the first one of a frame that comes in, less whole frames
+    /// and the resamplers, in ms.
+    pub(super) grid_ms: f32,
+}
+
 /// What the audio thread counted, since the client was made.
 #[derive(Clone, Copy, Default)]
 pub(super) struct AudioCounts {
@@ -101,7 +122,7 @@ const INTENT_CONNECT: u8 = 2;
 
 impl Shared {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self::default())
+        Arc::new(Self { waited: AtomicU32::new(f32::NAN.to_bits()), ..Self::default() })
     }
 
     pub(super) fn live_generation(&self) -> u32 {
@@ -125,6 +146,14 @@ impl Shared {
             BufferSize::Frames(frames) => frames.max(1),
         };
         self.client_buffer.store(frames, Relaxed);
+    }
+
+    pub(super) fn safety(&self) -> Safety {
+        Safety::from_percent(self.safety.load(Relaxed))
+    }
+
+    pub(super) fn set_safety(&self, safety: Safety) {
+        self.safety.store(safety.percent(), Relaxed);
     }
 
     /// Audio thread: `process()` was called with so much sound; `longest` is the longest recent block.
@@ -179,9 +208,20 @@ impl Shared {
         self.correction.store(correction.to_bits(), Relaxed);
     }
 
-    pub(super) fn publish_audio(&self, buffer_frames: u8, surplus: Option<f32>, counts: AudioCounts) {
-        self.buffer_frames.store(buffer_frames, Relaxed);
-        self.surplus.store(surplus.unwrap_or(f32::NAN).to_bits(), Relaxed);
+    pub(super) fn set_resampling_ms(&self, millis: f32) {
+        self.resampling.store(millis.to_bits(), Relaxed);
+    }
+
+    /// Delay of both resamplers together.
+    pub(super) fn resampling_ms(&self) -> f32 {
+        f32::from_bits(self.resampling.load(Relaxed))
+    }
+
+    pub(super) fn publish_audio(&self, buffer: BufferPicture, counts: AudioCounts) {
+        self.buffer_frames.store(buffer.frames, Relaxed);
+        self.surplus.store(buffer.surplus.unwrap_or(f32::NAN).to_bits(), Relaxed);
+        self.grid.store(buffer.grid_ms.to_bits(), Relaxed);
+        self.waited.store(buffer.waited_ms.unwrap_or(f32::NAN).to_bits(), Relaxed);
         self.late.store(counts.late, Relaxed);
         self.lost.store(counts.lost, Relaxed);
         self.concealed.store(counts.concealed, Relaxed);
@@ -194,6 +234,16 @@ impl Shared {
 
     pub(super) fn surplus(&self) -> Option<f32> {
         Some(f32::from_bits(self.surplus.load(Relaxed))).filter(|surplus| !surplus.is_nan())
+    }
+
+    /// How long a frame waits from its arrival to its place in the output; `None` while unknown.
+    pub(super) fn waited_ms(&self) -> Option<f32> {
+        Some(f32::from_bits(self.waited.load(Relaxed))).filter(|waited| !waited.is_nan())
+    }
+
+    /// See [`BufferPicture::grid_ms`].
+    pub(super) fn grid_ms(&self) -> f32 {
+        f32::from_bits(self.grid.load(Relaxed))
     }
 
     pub(super) fn audio_counts(&self) -> AudioCounts {

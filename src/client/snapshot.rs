@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::Delay;
 use super::mixer::Strip;
 use crate::protocol::{ClientEntry, RecorderState};
 use crate::units::{ChannelId, StreamFormat};
@@ -33,8 +34,8 @@ pub struct Snapshot {
     pub server_version: Option<String>,
     /// Round trip in ms: median of the last 2 s.
     pub ping_ms: Option<f32>,
-    /// Overall delay in ms as Jamulus shows it (protocol.md §9).
-    pub delay_ms: Option<f32>,
+    /// How long the own sound takes to the server and back to the ear; `None` until it is measured.
+    pub delay: Option<Delay>,
     /// The stream in use.
     pub format: Option<StreamFormat>,
     /// Our jitter buffer's size now, in frames.

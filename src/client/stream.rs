@@ -19,6 +19,8 @@ pub(super) struct Stream {
 #[derive(Default)]
 pub(super) struct Fill {
     mean: Option<f64>,
+    /// How long frames wait until their place in the host's block, in samples.
+    wait: Option<f64>,
     /// The target that was trimmed to last, in frames …
     target: Option<u8>,
     /// … and since when, in samples at 48 kHz.
@@ -33,14 +35,21 @@ impl Fill {
     /// … and from here on the mean begins anew.
     const JUMP: f64 = 4096.0;
 
-    /// A frame of `frame_samples` arrived `ahead` of the playhead.
-    pub(super) fn note(&mut self, ahead: f64, frame_samples: usize) {
-        let mean = match self.mean {
-            Some(mean) if (ahead - mean).abs() < Self::JUMP => mean,
-            _ => ahead,
-        };
+    /// A frame of `frame_samples` arrived `ahead` of the playhead, and was found before a block of `block` samples.
+    pub(super) fn note(&mut self, ahead: f64, block: f64, frame_samples: usize) {
         let share = frame_samples as f64 / (Self::SECONDS * f64::from(WIRE_RATE_HZ));
-        self.mean = Some(mean + share * (ahead - mean).clamp(-Self::OUTLIER, Self::OUTLIER));
+        let follow = |mean: Option<f64>, value: f64| {
+            let mean = mean.filter(|mean| (value - mean).abs() < Self::JUMP).unwrap_or(value);
+            Some(mean + share * (value - mean).clamp(-Self::OUTLIER, Self::OUTLIER))
+        };
+        self.mean = follow(self.mean, ahead);
+        // The block that is handed out lasts as long as the one that came in and ends where that ended.
+        self.wait = follow(self.wait, ahead - block);
+    }
+
+    /// How long a frame waits from its arrival to its place in the output, in samples; `None` while unknown.
+    pub(super) fn wait(&self) -> Option<f64> {
+        self.wait
     }
 
     /// How much faster to play, as a fraction, so that `surplus` frames go away where `target` frames are wanted; to

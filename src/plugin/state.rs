@@ -21,7 +21,7 @@ use crate::client::{
 };
 use crate::protocol::{Skill, cut_to_utf16};
 use crate::units::{
-    BufferSize, Layout, MAX_BUFFER_FRAMES, MAX_CITY_UNITS, MAX_NAME_UNITS, MIN_BUFFER_FRAMES, Quality,
+    BufferSize, Layout, MAX_BUFFER_FRAMES, MAX_CITY_UNITS, MAX_NAME_UNITS, MIN_BUFFER_FRAMES, Quality, Safety,
 };
 
 /// Most addresses kept in the list of recent ones.
@@ -277,6 +277,9 @@ struct StateFile {
     /// Frames, `null` = auto.
     #[serde(deserialize_with = "lenient")]
     server_buffer: Option<u8>,
+    /// Percent, `null` = as it comes.
+    #[serde(deserialize_with = "lenient")]
+    safety: Option<u8>,
     #[serde(deserialize_with = "lenient")]
     reconnect: bool,
     #[serde(deserialize_with = "lenient")]
@@ -363,6 +366,7 @@ impl From<SavedState> for StateFile {
             },
             client_buffer: frames(buffers.client),
             server_buffer: frames(buffers.server),
+            safety: Some(buffers.safety.percent()),
             reconnect: state.reconnect,
             joined: state.joined,
             number: state.number,
@@ -414,6 +418,7 @@ impl From<StateFile> for SavedState {
                 buffers: BufferSettings {
                     client: size(file.client_buffer),
                     server: size(file.server_buffer),
+                    safety: file.safety.map(Safety::from_percent).unwrap_or_default(),
                 },
             },
             reconnect: file.reconnect,
@@ -451,7 +456,11 @@ mod tests {
                     layout: Layout::Mono,
                     frame: FrameChoice::Samples64,
                 },
-                buffers: BufferSettings { client: BufferSize::Frames(4), server: BufferSize::Auto },
+                buffers: BufferSettings {
+                    client: BufferSize::Frames(4),
+                    server: BufferSize::Auto,
+                    safety: Safety::TIGHT,
+                },
             },
             reconnect: true,
             joined: true,
@@ -470,7 +479,7 @@ mod tests {
     #[test]
     fn a_wrong_field_loses_only_itself() {
         let json = r#"{"version":"x","address":7,"recents":["ok",3],"name":"Ann","quality":"ultra",
-            "client_buffer":99,"reconnect":"yes","latency_ms":-1,"server_buffer":3,"window":{"width":"wide"},"from_the_future":{}}"#;
+            "client_buffer":99,"safety":"very","reconnect":"yes","latency_ms":-1,"server_buffer":3,"window":{"width":"wide"},"from_the_future":{}}"#;
         let state: SavedState = serde_json::from_str(json).expect("readable");
         let mut expected = SavedState::default();
         expected.settings.profile.name = "Ann".into();
@@ -483,11 +492,12 @@ mod tests {
     fn hostile_values_are_cut_to_their_limits() {
         let json = serde_json::json!({
             "address": "a".repeat(MAX_ADDRESS_BYTES + 1), "recents": vec!["x"; 100],
-            "latency_ms": 60_000, "name": "🎷".repeat(100), "city": "c".repeat(100),
+            "latency_ms": 60_000, "safety": 200, "name": "🎷".repeat(100), "city": "c".repeat(100),
             "window": {"width": 1e9, "height": -5.0, "zoom": 100.0},
         });
         let state: SavedState = serde_json::from_value(json).expect("readable");
         assert_eq!((state.address.as_str(), state.latency_ms), ("", MAX_LATENCY_MS));
+        assert_eq!(state.settings.buffers.safety, Safety::SAFE);
         assert_eq!(state.recents.len(), MAX_RECENTS);
         assert_eq!(state.settings.profile.name, "🎷".repeat(8));
         assert_eq!(state.settings.profile.city.len(), MAX_CITY_UNITS);

@@ -3,6 +3,7 @@
 //! Nothing here knows the host, the client's handle or a clock beyond egui's: every state can be
 //! shown in a test.
 
+mod delay;
 mod footer;
 mod header;
 mod meter;

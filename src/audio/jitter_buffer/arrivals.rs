@@ -1,17 +1,19 @@
-//! When frames arrived, over the last 15 s: what settling and the automatic size go by.
+//! When frames arrived: what settling (the last 2 s) and the automatic size (the last minute at most) go by.
 //!
 //! Slips move the playhead, so slack as seen from it is not comparable across a slip. Everything
 //! here is kept relative to a playhead that never slipped (*nominal*): `nominal = slack + shift`.
 
 use super::{AUTO_MAX_DEPTH, AUTO_MIN_DEPTH};
-use crate::units::FrameSize;
+use crate::units::{FrameSize, Safety};
 
-/// The past is kept in slices of this length.
+/// What settling looks at is kept in slices of this length.
 const SLICE_MS: u32 = 250;
-/// Slices kept: 15 s.
-const SLICES: usize = 60;
-/// Slices that settling looks at, beside the one that is being filled: 2 s.
-const RECENT_SLICES: usize = 8;
+/// Slices kept: 2 s, and the one that is being filled.
+const SLICES: usize = 9;
+/// What the automatic size looks at is kept in slices of this many of those: of 1 s.
+const SLICES_PER_PAGE: u32 = 4;
+/// Such slices kept, that which is being filled included: the longest memory.
+const PAGES: usize = 60;
 /// Bins of the histogram of nominal slack, one frame each; the ends also hold what lies beyond.
 const BINS: usize = 64;
 /// Bin of a frame that has slack 0 when the history starts: 32 frames late are still told apart.
@@ -25,8 +27,6 @@ const OUTLIER_FRAMES: i64 = 2;
 const MIN_FRAMES: u32 = 8;
 /// Fewer pulls of several frames than this say nothing.
 const MIN_PULLS: u32 = 3;
-/// Share of the frames that arrive that may be late with the automatic depth, as frames per 10 000.
-const LATE_BUDGET: u32 = 5;
 /// The fill may settle this far below the target (`INSERT_BELOW`) without making frames late.
 const SETTLING_MARGIN: f32 = 0.5;
 /// Extra that must be to spare before the depth shrinks, in frames, so that it does not flap.
@@ -55,14 +55,55 @@ struct Sums {
     squares: i64,
 }
 
+/// What the automatic size does with the past.
+#[derive(Clone, Copy)]
+struct Rule {
+    /// Pages that count: seconds.
+    pages: usize,
+    /// Share of the frames of that time that may come late.
+    late_share: f64,
+    /// Frames more than that takes.
+    extra: f32,
+}
+
+impl Rule {
+    /// From forgiving and forgetful over Jamulus's habits to the opposite. The more safety, the fewer frames may
+    /// come late within what is remembered: so more of it never asks for a smaller buffer.
+    fn new(safety: Safety) -> Self {
+        /// (seconds, late share) at 0, 50 and 100 percent; in between both go by constant factors.
+        const TIGHT: (f64, f64) = (5.0, 5e-3);
+        const USUAL: (f64, f64) = (15.0, 5e-4);
+        const SAFE: (f64, f64) = (60.0, 5e-5);
+        let percent = safety.percent();
+        let (from, to, share) = if percent <= 50 {
+            (TIGHT, USUAL, f64::from(percent) / 50.0)
+        } else {
+            (USUAL, SAFE, f64::from(percent - 50) / 50.0)
+        };
+        let between = |from: f64, to: f64| from * (to / from).powf(share);
+        Self {
+            pages: (between(from.0, to.0).round() as usize).clamp(1, PAGES),
+            late_share: between(from.1, to.1),
+            extra: if percent <= 50 { 0.0 } else { share as f32 },
+        }
+    }
+}
+
 pub(super) struct Arrivals {
+    rule: Rule,
     slices: [Slice; SLICES],
-    histograms: Box<[[u16; BINS]; SLICES]>,
-    /// Sum of `histograms`.
-    total: [u32; BINS],
     current: usize,
     ticks: u32,
     slice_ticks: u32,
+    /// Histograms of nominal slack, a page for each second.
+    pages: Box<[[u16; BINS]; PAGES]>,
+    /// Sum of those that count.
+    total: [u32; BINS],
+    page: usize,
+    /// Slices that have ended on this page …
+    page_slices: u32,
+    /// … and pages that have ended, up to all but one.
+    ended: usize,
     shift: i64,
 }
 
@@ -85,14 +126,24 @@ pub(super) struct Needed {
 impl Arrivals {
     pub(super) fn new(frame: FrameSize) -> Self {
         Self {
+            rule: Rule::new(Safety::default()),
             slices: [Slice::default(); SLICES],
-            histograms: Box::new([[0; BINS]; SLICES]),
-            total: [0; BINS],
             current: 0,
             ticks: 0,
             slice_ticks: (f64::from(SLICE_MS) * 1e6 / frame.nanos() as f64).round() as u32,
+            pages: Box::new([[0; BINS]; PAGES]),
+            total: [0; BINS],
+            page: 0,
+            page_slices: 0,
+            ended: 0,
             shift: 0,
         }
+    }
+
+    /// From now on the past counts by another rule.
+    pub(super) fn set_safety(&mut self, safety: Safety) {
+        self.rule = Rule::new(safety);
+        self.add_up();
     }
 
     /// Notes a frame that arrived with `slack` while the reserve should be `wanted`.
@@ -102,7 +153,7 @@ impl Arrivals {
         slice.late += u32::from(slack < 0);
         slice.slack += slack.max(wanted - OUTLIER_FRAMES) + self.shift;
         let bin = (slack + self.shift + ZERO_BIN).clamp(0, BINS as i64 - 1) as usize;
-        let count = &mut self.histograms[self.current][bin];
+        let count = &mut self.pages[self.page][bin];
         if *count < u16::MAX {
             *count += 1;
             self.total[bin] += 1;
@@ -127,11 +178,29 @@ impl Arrivals {
         }
         self.ticks = 0;
         self.current = (self.current + 1) % SLICES;
-        for (total, old) in self.total.iter_mut().zip(&self.histograms[self.current]) {
+        self.slices[self.current] = Slice::default();
+        self.page_slices += 1;
+        if self.page_slices == SLICES_PER_PAGE {
+            self.turn_page();
+        }
+    }
+
+    fn turn_page(&mut self) {
+        self.page_slices = 0;
+        self.ended = (self.ended + 1).min(PAGES - 1);
+        self.page = (self.page + 1) % PAGES;
+        // The page that is too old by now is the one to be overwritten, where all of them count.
+        let too_old = (self.page + PAGES - self.rule.pages) % PAGES;
+        for (total, old) in self.total.iter_mut().zip(&self.pages[too_old]) {
             *total -= u32::from(*old);
         }
-        self.histograms[self.current] = [0; BINS];
-        self.slices[self.current] = Slice::default();
+        self.pages[self.page] = [0; BINS];
+    }
+
+    /// Frame times in what is remembered.
+    fn remembered(&self) -> u32 {
+        let pages = self.ended.min(self.rule.pages - 1) as u32;
+        (pages * SLICES_PER_PAGE + self.page_slices) * self.slice_ticks + self.ticks
     }
 
     /// The playhead has slipped by `frames` (positive: it moved ahead).
@@ -153,30 +222,29 @@ impl Arrivals {
 
     /// The automatic depth for pulls of up to `burst` frames.
     pub(super) fn needed_depth(&self, burst: f32) -> Option<Needed> {
-        let frames: u32 = self.slices.iter().map(|slice| slice.frames).sum();
-        let mut budget = i64::from(frames * LATE_BUDGET / 10_000);
+        let mut budget = (f64::from(self.remembered()) * self.rule.late_share) as i64;
         let earliest = self.total.iter().position(|count| {
             budget -= i64::from(*count);
             budget < 0
         })?;
         // With the playhead at the earliest frame that must be in time, that frame's slack is 0. The
-        // distance counts from where frames arrive now: the way may have changed within 15 s.
+        // distance counts from where frames arrive now: the way may have changed in the meantime.
         let reserve = self.last_two_seconds().reserve(burst)?;
-        let depth = reserve - (earliest as i64 - ZERO_BIN) as f32 + SETTLING_MARGIN + 1.0;
+        let depth = reserve - (earliest as i64 - ZERO_BIN) as f32 + SETTLING_MARGIN + 1.0 + self.rule.extra;
         let whole =
             |depth: f32| depth.ceil().clamp(f32::from(AUTO_MIN_DEPTH), f32::from(AUTO_MAX_DEPTH)) as u8;
         Some(Needed { frames: whole(depth), surely: whole(depth + SHRINK_MARGIN) })
     }
 
     fn last_two_seconds(&self) -> Slice {
-        Slice::total((0..=RECENT_SLICES).map(|back| &self.slices[(self.current + SLICES - back) % SLICES]))
+        Slice::total(&self.slices)
     }
 
     pub(super) fn clear(&mut self) {
         self.slices = [Slice::default(); SLICES];
-        *self.histograms = [[0; BINS]; SLICES];
+        *self.pages = [[0; BINS]; PAGES];
         self.total = [0; BINS];
-        self.ticks = 0;
+        (self.ticks, self.page_slices, self.ended) = (0, 0, 0);
         self.shift = 0;
     }
 
@@ -188,14 +256,22 @@ impl Arrivals {
             slice.before.move_down(by, slice.pulls);
             slice.after.move_down(by, slice.pulls);
         }
-        self.total = [0; BINS];
-        for histogram in self.histograms.iter_mut() {
+        for histogram in self.pages.iter_mut() {
             let old = std::mem::replace(histogram, [0; BINS]);
             for (bin, count) in old.into_iter().enumerate() {
                 let bin = (bin as i64 - by).clamp(0, BINS as i64 - 1) as usize;
                 histogram[bin] = histogram[bin].saturating_add(count);
             }
-            for (total, count) in self.total.iter_mut().zip(histogram.iter()) {
+        }
+        self.add_up();
+    }
+
+    /// Sums the pages that count.
+    fn add_up(&mut self) {
+        self.total = [0; BINS];
+        for back in 0..self.rule.pages {
+            let histogram = &self.pages[(self.page + PAGES - back) % PAGES];
+            for (total, count) in self.total.iter_mut().zip(histogram) {
                 *total += u32::from(*count);
             }
         }
@@ -203,7 +279,7 @@ impl Arrivals {
 }
 
 impl Slice {
-    fn total<'a>(slices: impl Iterator<Item = &'a Self>) -> Self {
+    fn total(slices: &[Self]) -> Self {
         let mut total = Self::default();
         for slice in slices {
             total.frames += slice.frames;
@@ -268,5 +344,60 @@ impl Sums {
 
     fn variance(self, count: u32) -> f64 {
         self.squares as f64 / f64::from(count) - self.mean(count).powi(2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What the arrivals of `steps` (slack of a frame or nothing, then that many quiet frame times) ask for.
+    fn needed(steps: &[(Option<i64>, u16)], safety: Safety, live: bool) -> Option<u8> {
+        let mut arrivals = Arrivals::new(FrameSize::Samples128);
+        if !live {
+            arrivals.set_safety(safety);
+        }
+        for (slack, quiet) in steps {
+            for _ in 0..*quiet {
+                arrivals.record(1, 1);
+                arrivals.tick();
+            }
+            slack.iter().for_each(|slack| arrivals.record(*slack, 1));
+            arrivals.tick();
+        }
+        if live {
+            arrivals.set_safety(safety);
+        }
+        arrivals.needed_depth(1.0).map(|needed| needed.frames)
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<(Option<i64>, u16)>> {
+        proptest::collection::vec((proptest::option::of(-18i64..6), 0u16..900), 1..60)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn more_safety_never_asks_for_less(steps in steps()) {
+            let needed: Vec<_> =
+                (0..=100).step_by(5).map(|percent| needed(&steps, Safety::from_percent(percent), false)).collect();
+            prop_assert!(needed.is_sorted(), "{:?}", needed);
+        }
+
+        #[test]
+        fn a_live_change_remembers_what_was(steps in steps(), percent in 0u8..=100) {
+            let safety = Safety::from_percent(percent);
+            prop_assert_eq!(needed(&steps, safety, true), needed(&steps, safety, false));
+        }
+    }
+
+    #[test]
+    fn the_middle_is_one_in_2000_of_15_seconds() {
+        let rule = Rule::new(Safety::default());
+        assert_eq!((rule.pages, rule.extra), (15, 0.0));
+        assert!((rule.late_share - 5e-4).abs() < 1e-12);
     }
 }

@@ -1,11 +1,11 @@
 //! The header: where we are, the way in and out, and the two numbers a musician reads.
 
-use egui::{Align, Color32, Layout, Rect, Ui, UiBuilder, vec2};
+use egui::{Align, Color32, Layout, Rect, Response, Ui, UiBuilder, vec2};
 
 use super::theme::{DARK, LARGE};
 use super::widgets::{body, button, caption, dot, elided, large};
-use super::{Action, Model, View, inside, is_busy};
-use crate::client::{ConnectionState, Snapshot};
+use super::{Action, Model, View, delay, inside, is_busy};
+use crate::client::{ConnectionState, Delay, Snapshot};
 
 /// Width of one of the two numbers, in points.
 const NUMBER_WIDTH: f32 = 58.0;
@@ -37,7 +37,11 @@ impl View {
             }
             let snapshot = model.snapshot;
             number(ui, "ping", snapshot.ping_ms, DARK.text);
-            number(ui, "delay", snapshot.delay_ms, delay_colour(snapshot.delay_ms));
+            let delay = snapshot.delay;
+            let response = number(ui, "delay", delay.map(|delay| delay.total_ms()), delay_colour(delay));
+            if let Some(delay) = delay {
+                response.on_hover_ui(|ui| delay::tooltip(ui, &delay));
+            }
         });
     }
 
@@ -113,8 +117,9 @@ fn state_line(snapshot: &Snapshot) -> (Color32, String) {
     }
 }
 
-fn delay_colour(delay_ms: Option<f32>) -> Color32 {
-    match delay_ms {
+/// Jamulus's colours go by its own estimate: the same connection has the same colour here and there.
+fn delay_colour(delay: Option<Delay>) -> Color32 {
+    match delay.map(|delay| delay.jamulus_ms) {
         None => DARK.second,
         Some(delay_ms) if delay_ms <= GOOD_DELAY_MS => DARK.ok,
         Some(delay_ms) if delay_ms <= FAIR_DELAY_MS => DARK.warn,
@@ -123,12 +128,13 @@ fn delay_colour(delay_ms: Option<f32>) -> Color32 {
 }
 
 /// A number under its name, flush right in a fixed width.
-fn number(ui: &mut Ui, name: &str, value_ms: Option<f32>, colour: Color32) {
+fn number(ui: &mut Ui, name: &str, value_ms: Option<f32>, colour: Color32) -> Response {
     let text = value_ms.map_or_else(|| "– ms".to_owned(), |value| format!("{value:.0} ms"));
-    let (rect, _) = ui.allocate_exact_size(vec2(NUMBER_WIDTH, 32.0), egui::Sense::hover());
+    let (rect, response) = ui.allocate_exact_size(vec2(NUMBER_WIDTH, 32.0), egui::Sense::hover());
     let painter = ui.painter();
     let small = egui::FontId::proportional(super::theme::SMALL);
     painter.text(rect.right_top(), egui::Align2::RIGHT_TOP, name, small, DARK.second);
     let font = egui::FontId::proportional(LARGE);
     painter.text(rect.right_bottom(), egui::Align2::RIGHT_BOTTOM, text, font, colour);
+    response
 }

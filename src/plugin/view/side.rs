@@ -5,16 +5,16 @@ use std::sync::LazyLock;
 use egui::{Align, Align2, ComboBox, Frame, Layout, Margin, ScrollArea, Ui, UiBuilder, vec2};
 
 use super::theme::{BODY, DARK, NAMES, SMALL};
-use super::widgets::{body, caption, choices, field};
-use super::{Action, Model, Page, SKILLS, View, inside};
-use crate::client::{ConnectionState, FrameChoice};
+use super::widgets::{body, caption, choices, field, paint_slider, row};
+use super::{Action, Model, Page, SKILLS, View, delay, inside};
+use crate::client::{BufferSettings, ConnectionState, FrameChoice};
 use crate::plugin::html::ChatLine;
 use crate::plugin::state::MAX_LATENCY_MS;
 use crate::protocol::cut_to_utf16;
 use crate::protocol::tables::{countries, instruments};
 use crate::units::{
     BufferSize, Layout as Channels, MAX_BUFFER_FRAMES, MAX_CHAT_INPUT_UNITS, MAX_CITY_UNITS, MAX_NAME_UNITS,
-    MIN_BUFFER_FRAMES, Quality,
+    MIN_BUFFER_FRAMES, Quality, Safety,
 };
 
 /// Height of the tabs, in points.
@@ -157,10 +157,19 @@ impl View {
         let now = |frames: Option<u8>| frames.filter(|_| connected);
         let buffers = &mut self.settings.buffers;
         changed |= buffer(ui, "mine", &mut buffers.client, now(Some(snapshot.client_buffer_frames)));
+        changed |= safety(ui, buffers);
         changed |= buffer(ui, "server's", &mut buffers.server, now(snapshot.server_buffer_frames));
-        ui.label(caption("Larger: fewer dropouts. Smaller: less delay."));
+        ui.label(caption(
+            "Tight has less delay, safe has fewer dropouts: that is how mine is sized on auto. The server decides \
+             about its own.",
+        ));
         if changed {
             actions.push(Action::Settings(self.settings.clone()));
+        }
+        if let Some(delay) = snapshot.delay.filter(|_| connected) {
+            ui.add_space(4.0);
+            ui.label(caption("DELAY"));
+            delay::parts(ui, &delay);
         }
         project_options(ui, model, actions);
         if connected {
@@ -252,14 +261,6 @@ fn chat_line(ui: &mut Ui, line: &ChatLine) {
     ui.add(egui::Label::new(job).wrap());
 }
 
-/// A name on the left, a value on the right.
-fn row(ui: &mut Ui, name: &str, value: impl FnOnce(&mut Ui)) {
-    ui.horizontal(|ui| {
-        ui.label(caption(name));
-        ui.with_layout(Layout::right_to_left(Align::Center), value);
-    });
-}
-
 /// A jitter buffer's size: auto with what it is now, or a number of frames.
 fn buffer(ui: &mut Ui, name: &str, size: &mut BufferSize, now: Option<u8>) -> bool {
     let before = *size;
@@ -280,6 +281,32 @@ fn buffer(ui: &mut Ui, name: &str, size: &mut BufferSize, now: Option<u8>) -> bo
         });
     });
     *size != before
+}
+
+/// What our buffer weighs more on auto; true when that changed.
+fn safety(ui: &mut Ui, buffers: &mut BufferSettings) -> bool {
+    let mut percent = buffers.safety.percent();
+    let auto = buffers.client == BufferSize::Auto;
+    let slider = |ui: &mut Ui| {
+        ui.label(caption("safe"));
+        ui.spacing_mut().slider_width = ui.available_width();
+        ui.spacing_mut().interact_size.y = 18.0;
+        let slider = egui::Slider::new(&mut percent, 0..=100).step_by(5.0).show_value(false);
+        let response = ui.add(slider);
+        let doubled = ui.input(|input| input.pointer.button_double_clicked(egui::PointerButton::Primary));
+        if doubled && response.contains_pointer() {
+            percent = Safety::default().percent();
+        }
+        paint_slider(ui, &response, f32::from(percent) / 100.0, DARK.panel_low);
+        let hint = if auto { "Double-click: the middle" } else { "Has an effect while mine is on auto" };
+        response.on_hover_text(hint);
+    };
+    ui.horizontal(|ui| {
+        ui.label(caption("tight"));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| ui.add_enabled_ui(auto, slider));
+    });
+    let before = std::mem::replace(&mut buffers.safety, Safety::from_percent(percent));
+    before != buffers.safety
 }
 
 /// A text that others see; true when it is finished.

@@ -4,7 +4,7 @@ use egui::{Response, RichText, Ui, UiBuilder, pos2, vec2};
 
 use super::meter::{Ballistics, paint_peaks};
 use super::theme::{DARK, SMALL};
-use super::widgets::{caption, toggle};
+use super::widgets::{caption, paint_slider, toggle};
 use super::{Action, Level, Model, View, inside};
 use crate::plugin::params::{LEVEL_MAX_DB, LEVEL_OFF_DB, level_text};
 
@@ -94,7 +94,8 @@ fn level(ui: &mut Ui, name: &str, level: Level, db: f32, actions: &mut Vec<Actio
         let slider =
             egui::Slider::new(&mut value, LEVEL_OFF_DB..=LEVEL_MAX_DB).show_value(false).step_by(0.1);
         let response = ui.add(slider);
-        paint_slider(ui, &response, value);
+        let share = (value - LEVEL_OFF_DB) / (LEVEL_MAX_DB - LEVEL_OFF_DB);
+        paint_slider(ui, &response, share, DARK.panel);
         if response.drag_started() {
             actions.push(Action::BeginLevel(level));
         }
@@ -123,24 +124,5 @@ fn set(actions: &mut Vec<Action>, level: Level, db: f32, in_gesture: bool) {
         actions.push(Action::SetLevel(level, db));
     } else {
         actions.extend([Action::BeginLevel(level), Action::SetLevel(level, db), Action::EndLevel(level)]);
-    }
-}
-
-/// Paints the design's slider over egui's, which knows only one colour for rail and knob.
-fn paint_slider(ui: &Ui, response: &Response, db: f32) {
-    const RADIUS: f32 = 7.0;
-    let rect = response.rect;
-    let share = (db - LEVEL_OFF_DB) / (LEVEL_MAX_DB - LEVEL_OFF_DB);
-    let y = rect.center().y;
-    let (left, right) = (rect.left() + RADIUS, rect.right() - RADIUS);
-    let knob = pos2(left + share.clamp(0.0, 1.0) * (right - left), y);
-    let painter = ui.painter();
-    painter.rect_filled(rect, 0.0, DARK.panel);
-    painter.hline(rect.left()..=rect.right(), y, (4.0, DARK.control_edge));
-    painter.hline(rect.left()..=knob.x, y, (4.0, DARK.accent));
-    let colour = if response.hovered() || response.dragged() { DARK.white } else { DARK.text };
-    painter.circle_filled(knob, RADIUS, colour);
-    if response.has_focus() {
-        painter.circle_stroke(knob, RADIUS + 2.0, (1.5, DARK.accent));
     }
 }

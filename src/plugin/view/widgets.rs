@@ -1,6 +1,6 @@
 //! Small pieces that several parts of the window use.
 
-use egui::{Color32, Response, RichText, Stroke, Ui, WidgetText, vec2};
+use egui::{Align, Color32, Layout, Response, RichText, Stroke, Ui, WidgetText, pos2, vec2};
 
 use super::theme::{BODY, DARK, LARGE, SMALL};
 
@@ -72,6 +72,33 @@ pub(super) fn field<'a>(text: &'a mut String, hint: &str) -> egui::TextEdit<'a> 
         .margin(egui::Margin::symmetric(8, 6))
         .desired_width(f32::INFINITY)
         .text_color(DARK.text)
+}
+
+/// A name on the left, a value on the right.
+pub(super) fn row(ui: &mut Ui, name: &str, value: impl FnOnce(&mut Ui)) {
+    ui.horizontal(|ui| {
+        ui.label(caption(name));
+        ui.with_layout(Layout::right_to_left(Align::Center), value);
+    });
+}
+
+/// Paints the design's slider over egui's, which knows only one colour for rail and knob; `share` of the rail, 0..=1,
+/// is filled. `ground` is what lies behind it.
+pub(super) fn paint_slider(ui: &Ui, response: &Response, share: f32, ground: Color32) {
+    const RADIUS: f32 = 7.0;
+    let rect = response.rect;
+    let y = rect.center().y;
+    let (left, right) = (rect.left() + RADIUS, rect.right() - RADIUS);
+    let knob = pos2(left + share.clamp(0.0, 1.0) * (right - left), y);
+    let painter = ui.painter();
+    painter.rect_filled(rect, 0.0, ground);
+    painter.hline(rect.left()..=rect.right(), y, (4.0, DARK.control_edge));
+    painter.hline(rect.left()..=knob.x, y, (4.0, DARK.accent));
+    let colour = if response.hovered() || response.dragged() { DARK.white } else { DARK.text };
+    painter.circle_filled(knob, RADIUS, colour);
+    if response.has_focus() {
+        painter.circle_stroke(knob, RADIUS + 2.0, (1.5, DARK.accent));
+    }
 }
 
 /// A coloured dot in a square as high as a line of text.

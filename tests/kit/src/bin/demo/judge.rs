@@ -138,7 +138,8 @@ impl Verdict {
             ),
         );
         let ms = |key: &str| finished.number(key).map_or("unknown".to_owned(), |ms| format!("{ms:.1} ms"));
-        self.row("as Jamulus shows it", &format!("ping {}, delay {}", ms("ping_ms"), ms("delay_ms")));
+        self.row("overall delay", &format!("{}, with a ping of {}", ms("delay_ms"), ms("ping_ms")));
+        self.row("as Jamulus shows it", &ms("jamulus_delay_ms"));
 
         // The automatic buffer size is the smallest for which one frame in 2000 comes late. More is the machine's
         // doing if the sound card's clock or the server's saw it stand still.
