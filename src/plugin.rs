@@ -194,8 +194,15 @@ impl Plugin for Jamulet {
         };
         // As an app the track is a microphone, and its sound from a loudspeaker would be feedback.
         let pass_dry = context.plugin_api() != PluginApi::Standalone;
-        let controls =
-            Controls { pass_dry, offline: self.offline, ..self.instance.params.levels().controls() };
+        let params = &self.instance.params;
+        let controls = Controls {
+            pass_dry,
+            offline: self.offline,
+            output: params.output.value().into(),
+            // An app's transport plays for ever: nobody records with it.
+            rolling: pass_dry && context.transport().playing,
+            ..params.levels().controls()
+        };
         let mut entered = false;
         let process = || {
             entered = true;

@@ -10,11 +10,12 @@ use rtrb::{Consumer, Producer};
 
 use super::host_watch::HostWatch;
 use super::jam::Jam;
+use super::own_channel::OwnChannel;
 use super::reconnect::Reconnect;
 use super::settings::{FrameChoice, Profile, Settings};
 use super::shared::{AudioCounts, Shared};
 use super::snapshot::{ConnectionState, Failure, HostActivity, MAX_CHAT_LINES, Snapshot, Stats};
-use super::stream::{DownlinkFrame, Stream, UplinkFrame};
+use super::stream::{DownlinkFrame, Stream, Trace, UplinkFrame};
 use crate::protocol::{ChannelInfo, Host, PacketLayout, ServerAddress, cut_to_utf16};
 use crate::session::{ClientConfig, ClientEvent, EndReason};
 use crate::units::{
@@ -81,6 +82,8 @@ pub struct Pump {
     next_refresh: Time,
     audio_counts_at_start: AudioCounts,
     host: HostWatch,
+    /// Our own channel in our mix; `None` while no session is up.
+    own: Option<OwnChannel>,
     rate: UpstreamRate,
     shut_down: bool,
 }
@@ -91,6 +94,7 @@ pub(super) struct PumpLinks {
     pub(super) downlink: Producer<DownlinkFrame>,
     pub(super) streams: Producer<Box<Stream>>,
     pub(super) retired: Consumer<Box<Stream>>,
+    pub(super) traces: Consumer<Trace>,
 }
 
 enum Phase {
@@ -136,6 +140,7 @@ impl Pump {
             next_refresh: Time::ZERO,
             audio_counts_at_start: AudioCounts::default(),
             host: HostWatch::default(),
+            own: None,
             rate: UpstreamRate::default(),
             shut_down: false,
         }
@@ -177,7 +182,7 @@ impl Pump {
             Command::Disconnect => self.disconnect(now),
             Command::Settings(settings) => self.change_settings(now, settings),
             Command::Chat(text) => self.with_jam(|jam| jam.session.chat(now, &text)),
-            Command::Gain(channel, gain) => self.with_jam(|jam| jam.session.set_gain(now, channel, gain)),
+            Command::Gain(channel, gain) => self.hear(now, channel, gain),
             Command::Pan(channel, pan) => self.with_jam(|jam| jam.session.set_pan(now, channel, pan)),
             Command::AcceptLicence => {
                 self.with_jam(|jam| jam.hold_sound = false);
@@ -238,8 +243,11 @@ impl Pump {
         let rendering = self.picture.host == HostActivity::Rendering;
         if let Phase::Jamming { jam, .. } = &mut self.phase {
             jam.take_uplink(now, &self.shared, &mut self.links.uplink, rendering);
+            let server_buffer = self.picture.server_buffer_frames;
+            jam.align(now, &self.shared, &mut self.links.traces, server_buffer);
         } else {
             while self.links.uplink.pop().is_ok() {}
+            while self.links.traces.pop().is_ok() {}
         }
     }
 
@@ -482,11 +490,13 @@ impl Pump {
         match event {
             ClientEvent::Connected { channel } => {
                 (self.joined, self.reconnect) = (true, None);
+                self.own = Some(OwnChannel::new(channel));
                 if let Phase::Jamming { jam, .. } = &self.phase {
                     picture.state = ConnectionState::Connected { server: jam.server, channel };
                 }
             }
             ClientEvent::ServerRestarted => {
+                self.own = None;
                 picture.clients.clear();
                 picture.levels.clear();
                 picture.muted_by.clear();
@@ -517,7 +527,14 @@ impl Pump {
                     picture.muted_by.push(channel);
                 }
             }
-            ClientEvent::ServerBuffer(frames) => picture.server_buffer_frames = Some(frames),
+            ClientEvent::ServerBuffer(frames) => {
+                let changed = picture.server_buffer_frames.replace(frames) != Some(frames);
+                self.with_jam(|jam| {
+                    if changed {
+                        jam.aligner.doubt(now);
+                    }
+                });
+            }
             ClientEvent::ServerVersion(version) => picture.server_version = Some(version),
             ClientEvent::RawAudioSupported | ClientEvent::LayoutChanged => {}
             ClientEvent::Ended(reason) => self.handle_end(now, reason),
@@ -555,8 +572,31 @@ impl Pump {
         }
     }
 
+    /// Sets how loud we hear `channel`. Everything that does so comes through here: our own channel may be off.
+    fn hear(&mut self, now: Time, channel: ChannelId, gain: f32) {
+        let gain = self.own.as_mut().map_or(gain, |own| own.hear(channel, gain));
+        self.with_jam(|jam| jam.session.set_gain(now, channel, gain));
+    }
+
+    /// Turns our own channel off in our mix where others are wanted alone, once it is no longer needed to find
+    /// out how late it comes back; and on again.
+    fn follow_output(&mut self, now: Time) {
+        let (Phase::Jamming { jam, .. }, Some(own)) = (&mut self.phase, &mut self.own) else { return };
+        let channel = own.channel();
+        // Gains of a channel that is not listed yet would be forgotten.
+        if !self.picture.clients.iter().any(|entry| entry.channel == channel) {
+            return;
+        }
+        let needed = jam.aligner.wants_own(now, self.shared.rolling());
+        if let Some(gain) = own.switch(self.shared.others_only() && !needed) {
+            jam.session.set_gain(now, channel, gain);
+        }
+        jam.aligner.set_in_mix(now, !own.is_off());
+    }
+
     /// The engine goes back to the track's own sound.
     fn end_sound(&mut self) {
+        self.own = None;
         self.shared.set_live_generation(0);
         self.dirty = true;
     }
@@ -588,6 +628,7 @@ impl Pump {
     fn refresh(&mut self, now: Time) {
         self.watch_host(now);
         self.apply_layout(now);
+        self.follow_output(now);
         self.settle(now);
         let Phase::Jamming { jam, .. } = &self.phase else { return };
         let counts = self.shared.audio_counts();
@@ -598,6 +639,7 @@ impl Pump {
         picture.client_surplus_frames = self.shared.surplus();
         picture.drift_ppm = jam.drift().map(|drift| (1e6 * drift) as f32);
         picture.ping_ms = jam.session.ping_ms();
+        (picture.alignment, picture.alignment_grown) = self.shared.alignment();
         picture.stats = Stats {
             sent: jam.counts.sent,
             received: jam.counts.received,
