@@ -78,7 +78,8 @@ pub enum Output {
     Aligned,
 }
 
-/// More outputs beside the main one. All channels are as long as the main output's. For [`Output::Others`] (and
+/// More outputs beside the main one. All channels are as long as the main output's, or as long as the host made
+/// them: hosts leave outputs out. For [`Output::Others`] (and
 /// [`Output::OthersAndDry`]) the main output then holds the sum of both.
 pub struct ExtraOutputs<'a> {
     /// What comes back, left and right: the others, and our own channel only for [`Output::Mix`] and
@@ -467,12 +468,35 @@ impl Routing {
 }
 
 impl ExtraOutputs<'_> {
-    /// Nothing comes back: the main output holds the track's own sound.
+    /// The same for one call.
+    pub fn reborrow(&mut self) -> ExtraOutputs<'_> {
+        let [others, aligned] = [&mut self.others, &mut self.aligned];
+        ExtraOutputs {
+            others: others.each_mut().map(|channel| &mut **channel),
+            aligned: aligned.each_mut().map(|channel| &mut **channel),
+        }
+    }
+
+    /// All channels.
+    pub fn channels(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        self.others.iter_mut().chain(&mut self.aligned).map(|channel| &mut **channel)
+    }
+
+    /// Nothing comes back: the main output `io` holds the track's own sound.
+    pub fn pass_all(&mut self, io: &[&mut [f32]]) {
+        let frames = io.iter().map(|channel| channel.len()).min().unwrap_or(0);
+        self.pass(io, 0..frames);
+    }
+
     fn pass(&mut self, io: &[&mut [f32]], piece: std::ops::Range<usize>) {
         for (index, (others, aligned)) in self.others.iter_mut().zip(&mut self.aligned).enumerate() {
-            others[piece.clone()].fill(0.0);
-            if let Some(main) = io.get(index).or(io.first()) {
-                aligned[piece.clone()].copy_from_slice(&main[piece.clone()]);
+            if let Some(others) = others.get_mut(piece.clone()) {
+                others.fill(0.0);
+            }
+            if let (Some(main), Some(aligned)) =
+                (io.get(index).or(io.first()), aligned.get_mut(piece.clone()))
+            {
+                aligned.copy_from_slice(&main[piece.clone()]);
             }
         }
     }
@@ -605,8 +629,12 @@ impl Rate {
             let out = [0, 1].map(|side| me[side] + back[side] * back_gain);
             if let Some(extra) = &mut extra {
                 for side in [0, 1] {
-                    extra.others[side][piece.start + index] = back[side];
-                    extra.aligned[side][piece.start + index] = dry[side] * pass + delayed[side] * share;
+                    if let Some(others) = extra.others[side].get_mut(piece.start + index) {
+                        *others = back[side];
+                    }
+                    if let Some(aligned) = extra.aligned[side].get_mut(piece.start + index) {
+                        *aligned = dry[side] * pass + delayed[side] * share;
+                    }
                 }
             }
             match io {
