@@ -4,6 +4,7 @@
 //! `Pump` and the sockets, [`Handle`] and [`Snapshot`] what windows and parameters use. [`create`]
 //! makes a running client; [`simulated`] one without thread or socket, for tests on a virtual clock.
 
+mod align;
 mod delay;
 mod drift;
 mod driver;
@@ -28,7 +29,7 @@ use crossbeam::channel::{Sender, unbounded};
 use rtrb::RingBuffer;
 
 pub use delay::Delay;
-pub use engine::{Controls, Engine};
+pub use engine::{Controls, Engine, ExtraOutputs, Output};
 pub use handle::{Handle, MeterReading};
 pub use mixer::{FADER_MAX, Move, SLOTS, Strip};
 pub use pump::{Effect, Pump};
@@ -44,6 +45,8 @@ use shared::Shared;
 
 /// Frames between the threads: more than the largest block makes, and a good while of a stalled host.
 const RING_FRAMES: usize = 512;
+/// Frames on their way to be compared: those of the largest block, sent and played.
+const RING_TRACES: usize = 1024;
 /// Streams on their way to the engine.
 const RING_STREAMS: usize = 4;
 
@@ -93,6 +96,7 @@ impl Parts {
         let (uplink, uplink_out) = RingBuffer::new(RING_FRAMES);
         let (downlink_in, downlink) = RingBuffer::new(RING_FRAMES);
         let (streams_in, streams) = RingBuffer::new(RING_STREAMS);
+        let (traces, traces_out) = RingBuffer::new(RING_TRACES);
         // Every stream under way, the one in use and one being exchanged.
         let (retired, retired_out) = RingBuffer::new(RING_STREAMS + 2);
         let pump_links = PumpLinks {
@@ -100,9 +104,10 @@ impl Parts {
             downlink: downlink_in,
             streams: streams_in,
             retired: retired_out,
+            traces: traces_out,
         };
         let pump = Pump::new(Arc::clone(&shared), pump_links, command_receiver, settings);
-        let engine_links = EngineLinks { uplink, downlink, streams, retired };
+        let engine_links = EngineLinks { uplink, downlink, streams, retired, traces };
         (Self { shared, waker, commands, notify: Arc::default(), engine_links }, pump)
     }
 

@@ -14,6 +14,7 @@ pub mod diagnostics;
 pub mod editor;
 pub mod guard;
 pub mod html;
+pub mod multi_out;
 pub mod params;
 #[cfg(feature = "standalone")]
 pub mod standalone;
@@ -25,10 +26,11 @@ pub mod view;
 
 use self::editor::JamuletEditor;
 use self::guard::{Entry, Guard};
+use self::multi_out::JamuletMultiOut;
 use self::params::{JamuletParams, Levels};
 use self::state::{Project, SavedState};
 use self::user_file::UserFile;
-use crate::client::{self, Controls, Engine, Handle};
+use crate::client::{self, Controls, Engine, ExtraOutputs, Handle, Output};
 
 /// What the audio half and the windows of one instance share.
 pub struct Instance {
@@ -110,6 +112,92 @@ impl Drop for Jamulet {
     }
 }
 
+/// What hosts call, for both flavours of the plugin.
+impl Jamulet {
+    /// Gets ready; tells the latency to report, in samples, and whether we can work at this rate.
+    fn prepare(&mut self, layout: &AudioIOLayout, config: &BufferConfig, api: PluginApi) -> (u32, bool) {
+        self.input_channels = layout.main_input_channels.map_or(0, |channels| channels.get() as usize);
+        // nice-plug 0.4.2 hands the mode of the setup *before* this one to VST3 plugins: after a render it would
+        // be wrong for ever. There the client notices by itself that sound comes faster than time passes.
+        self.offline = api != PluginApi::Vst3 && config.process_mode == ProcessMode::Offline;
+        let latency_ms = f64::from(self.instance.project.saved().latency_ms);
+        let latency = (latency_ms / 1000.0 * f64::from(config.sample_rate)).round() as u32;
+        let Some(engine) = self.engine.as_mut().filter(|_| !self.abandoned) else { return (latency, true) };
+        let mut prepare = || engine.prepare(f64::from(config.sample_rate), config.max_buffer_size as usize);
+        match self.instance.guard.run(Entry::Activate, || None, || Some(prepare())) {
+            // The host learns that we cannot work at this rate.
+            Some(prepared) => (latency, prepared.is_ok()),
+            None => {
+                self.abandon_engine();
+                (latency, true)
+            }
+        }
+    }
+
+    fn forget(&mut self) {
+        // At the first automated value of a thread the framework asks which thread it is on, and the
+        // answer is allocated then. Hosts reset before the first block on the audio thread, where
+        // allocating is still allowed.
+        let _ = std::thread::current().id();
+        let Some(engine) = self.engine.as_mut().filter(|_| !self.abandoned) else { return };
+        let reset = || {
+            engine.reset();
+            true
+        };
+        if !self.instance.guard.run(Entry::Reset, || false, reset) {
+            self.abandon_engine();
+        }
+    }
+
+    /// What the parameters and the host say for this block.
+    fn controls(&self, api: PluginApi, transport_plays: bool) -> Controls {
+        // As an app the track is a microphone, and its sound from a loudspeaker would be feedback.
+        let is_app = api == PluginApi::Standalone;
+        let params = &self.instance.params;
+        Controls {
+            pass_dry: !is_app,
+            offline: self.offline,
+            output: params.output.value().into(),
+            // An app's transport plays for ever: nobody records with it.
+            rolling: !is_app && transport_plays,
+            ..params.levels().controls()
+        }
+    }
+
+    /// One block, in place, and into `extra` where there is any.
+    fn run(&mut self, buffer: &mut Buffer<'_>, mut extra: Option<ExtraOutputs<'_>>, controls: &Controls) {
+        let io = buffer.as_slice();
+        let input_channels = self.input_channels;
+        let Some(engine) = self.engine.as_mut().filter(|_| !self.abandoned) else {
+            return pass_through(io, input_channels, extra);
+        };
+        let mut entered = false;
+        let process = || {
+            entered = true;
+            match extra.as_mut().map(ExtraOutputs::reborrow) {
+                Some(extra) => engine.process_multi(io, input_channels, extra, controls),
+                None => engine.process(io, input_channels, controls),
+            }
+            true
+        };
+        if !self.instance.guard.run(Entry::Process, || false, process) {
+            self.abandon_engine();
+            if entered {
+                // Half of the block may be replaced: nobody knows what is in it.
+                let extra = extra.iter_mut().flat_map(ExtraOutputs::channels);
+                buffer
+                    .as_slice()
+                    .iter_mut()
+                    .map(|channel| &mut **channel)
+                    .chain(extra)
+                    .for_each(|channel| channel.fill(0.0));
+            } else {
+                pass_through(buffer.as_slice(), input_channels, extra);
+            }
+        }
+    }
+}
+
 const fn layout(inputs: u32, outputs: u32, name: &'static str) -> AudioIOLayout {
     AudioIOLayout {
         main_input_channels: NonZeroU32::new(inputs),
@@ -154,38 +242,13 @@ impl Plugin for Jamulet {
         config: &BufferConfig,
         context: &mut impl ActivateContext<Self>,
     ) -> bool {
-        self.input_channels = layout.main_input_channels.map_or(0, |channels| channels.get() as usize);
-        // nice-plug 0.4.2 hands the mode of the setup *before* this one to VST3 plugins: after a render it would
-        // be wrong for ever. There the client notices by itself that sound comes faster than time passes.
-        let knows_mode = context.plugin_api() != PluginApi::Vst3;
-        self.offline = knows_mode && config.process_mode == ProcessMode::Offline;
-        let latency_ms = f64::from(self.instance.project.saved().latency_ms);
-        context.set_latency_samples((latency_ms / 1000.0 * f64::from(config.sample_rate)).round() as u32);
-        let Some(engine) = self.engine.as_mut().filter(|_| !self.abandoned) else { return true };
-        let mut prepare = || engine.prepare(f64::from(config.sample_rate), config.max_buffer_size as usize);
-        match self.instance.guard.run(Entry::Activate, || None, || Some(prepare())) {
-            // The host learns that we cannot work at this rate.
-            Some(prepared) => prepared.is_ok(),
-            None => {
-                self.abandon_engine();
-                true
-            }
-        }
+        let (latency, works) = self.prepare(layout, config, context.plugin_api());
+        context.set_latency_samples(latency);
+        works
     }
 
     fn reset(&mut self) {
-        // At the first automated value of a thread the framework asks which thread it is on, and the
-        // answer is allocated then. Hosts reset before the first block on the audio thread, where
-        // allocating is still allowed.
-        let _ = std::thread::current().id();
-        let Some(engine) = self.engine.as_mut().filter(|_| !self.abandoned) else { return };
-        let reset = || {
-            engine.reset();
-            true
-        };
-        if !self.instance.guard.run(Entry::Reset, || false, reset) {
-            self.abandon_engine();
-        }
+        self.forget();
     }
 
     fn process(
@@ -194,41 +257,22 @@ impl Plugin for Jamulet {
         _aux: &mut AuxiliaryBuffers<'_>,
         context: &mut impl ProcessContext<Self>,
     ) -> ProcessStatus {
-        let io = buffer.as_slice();
-        let Some(engine) = self.engine.as_mut().filter(|_| !self.abandoned) else {
-            pass_through(io, self.input_channels);
-            return ProcessStatus::KeepAlive;
-        };
-        // As an app the track is a microphone, and its sound from a loudspeaker would be feedback.
-        let pass_dry = context.plugin_api() != PluginApi::Standalone;
-        let controls =
-            Controls { pass_dry, offline: self.offline, ..self.instance.params.levels().controls() };
-        let mut entered = false;
-        let process = || {
-            entered = true;
-            engine.process(io, self.input_channels, &controls);
-            true
-        };
-        if !self.instance.guard.run(Entry::Process, || false, process) {
-            self.abandon_engine();
-            if entered {
-                // Half of the block may be replaced: nobody knows what is in it.
-                buffer.as_slice().iter_mut().for_each(|channel| channel.fill(0.0));
-            } else {
-                pass_through(buffer.as_slice(), self.input_channels);
-            }
-        }
+        let controls = self.controls(context.plugin_api(), context.transport().playing);
+        self.run(buffer, None, &controls);
         // Others play on while our track is silent.
         ProcessStatus::KeepAlive
     }
 }
 
 /// The track's own sound: buffers are in place, so only a mono track on a stereo output needs work.
-fn pass_through(io: &mut [&mut [f32]], input_channels: usize) {
+fn pass_through(io: &mut [&mut [f32]], input_channels: usize, extra: Option<ExtraOutputs<'_>>) {
     if let [left, right] = io
         && input_channels == 1
     {
         right.copy_from_slice(left);
+    }
+    if let Some(mut extra) = extra {
+        extra.pass_all(io);
     }
 }
 
@@ -252,5 +296,5 @@ impl Vst3Plugin for Jamulet {
         &[Vst3SubCategory::Fx, Vst3SubCategory::Network, Vst3SubCategory::Stereo];
 }
 
-nice_export_clap!(Jamulet);
-nice_export_vst3!(Jamulet);
+nice_export_clap!(Jamulet, JamuletMultiOut);
+nice_export_vst3!(Jamulet, JamuletMultiOut);

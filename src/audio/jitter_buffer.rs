@@ -151,6 +151,7 @@ pub struct JitterBuffer {
     /// What was measured under other pulls says nothing: begin anew with the next one.
     remeasure: bool,
     steered: bool,
+    held: bool,
     /// Deviation of the reserve from the wanted one, as measured last, in frames.
     deviation: Option<f32>,
     arrivals: Arrivals,
@@ -210,6 +211,7 @@ impl JitterBuffer {
             burst: 1.0,
             remeasure: false,
             steered: false,
+            held: false,
             deviation: None,
             arrivals: Arrivals::new(frame),
             slip: None,
@@ -380,6 +382,12 @@ impl JitterBuffer {
         self.steered = true;
     }
 
+    /// While held, the buffer does not shrink and no slip drops a frame: whoever records wants no joint in the
+    /// sound. It grows when it must, and surplus after a stall still goes.
+    pub fn set_held(&mut self, held: bool) {
+        self.held = held;
+    }
+
     /// Sequence number of the next frame to be played; `None` while nothing plays.
     pub fn playhead(&self) -> Option<i64> {
         self.first.map(|_| self.next)
@@ -516,7 +524,7 @@ impl JitterBuffer {
             (true, false) => (DROP_ABOVE_WHEN_STEERED, INSERT_BELOW_WHEN_STEERED),
             (true, true) => (DROP_ABOVE_WHEN_STEERED, INSERT_BELOW_WHEN_STEERED_AND_LATE),
         };
-        if deviation > drop_above {
+        if deviation > drop_above && !self.held {
             self.slip = Some(Slip::Drop { patience: self.frames_in(DROP_PATIENCE_MS) });
         } else if deviation < -insert_below {
             self.slip = Some(Slip::Insert);
@@ -530,7 +538,7 @@ impl JitterBuffer {
     /// Lets the automatic depth shrink, slowly.
     fn follow_network(&mut self) {
         let Some(needed) = self.arrivals.needed_depth(self.burst) else { return };
-        let settled = self.age >= self.frames_in(SHRINK_AFTER_MS);
+        let settled = self.age >= self.frames_in(SHRINK_AFTER_MS) && !self.held;
         if settled && self.since_resize >= self.frames_in(SHRINK_EVERY_MS) && needed.surely < self.depth {
             self.depth = (self.depth - 1).max(AUTO_MIN_DEPTH);
             self.since_resize = 0;

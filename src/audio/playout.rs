@@ -150,6 +150,11 @@ impl Playout {
         self.buffer.set_steered();
     }
 
+    /// The buffer must not shrink, see [`JitterBuffer::set_held`].
+    pub fn set_held(&mut self, held: bool) {
+        self.buffer.set_held(held);
+    }
+
     /// The frame to be played next, see [`JitterBuffer::playhead`].
     pub fn playhead(&self) -> Option<i64> {
         self.buffer.playhead()

@@ -148,6 +148,17 @@ impl Resampler {
         self.filter.as_ref().map_or(0.0, |filter| filter.half_length() / self.step)
     }
 
+    /// Input samples per output sample, as set now.
+    pub fn step(&self) -> f64 {
+        self.step
+    }
+
+    /// Where the next output sample lies: input samples after the next input sample, below 0: before it.
+    pub fn next_position(&self) -> f64 {
+        let Some(filter) = &self.filter else { return 0.0 };
+        self.whole as f64 + self.fraction + filter.half_length() - 1.0 - self.filled as f64
+    }
+
     /// Most samples per channel that `input_frames` can become.
     pub fn max_output_frames(&self, input_frames: usize) -> usize {
         if self.is_bypass() {

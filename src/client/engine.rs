@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use rtrb::{Consumer, Producer};
 
+use super::align::OwnTrack;
 use super::handle::Lifeline;
 use super::shared::{AudioCounts, BufferPicture, Shared};
-use super::stream::{DownlinkFrame, FrameBytes, Progress, Stream, UplinkFrame};
+use super::stream::{DownlinkFrame, FrameBytes, Progress, Stream, Trace, UplinkFrame};
 use crate::audio::{DcBlocker, FlushDenormals, Limiter, Played, Resampler, ResamplerError, SampleFifo, tame};
 use crate::net::Waker;
 use crate::units::{Layout, MAX_FRAME_SAMPLES, WIRE_RATE_HZ};
@@ -35,6 +36,10 @@ pub struct Controls {
     pub pass_dry: bool,
     /// Let the track's own sound through and send silence; the session goes on.
     pub bypass: bool,
+    /// What the output holds while connected.
+    pub output: Output,
+    /// The host's transport plays: what is recorded now should not be moved.
+    pub rolling: bool,
     /// The host says that it renders: nobody can play along with that, so it is a bypass without ramps.
     pub offline: bool,
 }
@@ -49,9 +54,40 @@ impl Default for Controls {
             mute_me: false,
             pass_dry: true,
             bypass: false,
+            output: Output::Mix,
+            rolling: false,
             offline: false,
         }
     }
+}
+
+/// What the output holds while connected: what the musician wants to record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Output {
+    /// Everyone, as the server mixes them for us, and the dry sound at its level.
+    #[default]
+    Mix,
+    /// The others: our own channel is turned off in our mix. After joining one hears oneself nevertheless, for up
+    /// to 3 s of sound or until the transport starts: that is how "me, aligned" is measured.
+    Others,
+    /// The others as in [`Output::Others`], and the track's own sound as it is: at the dry level, or at unity where
+    /// that is off.
+    OthersAndDry,
+    /// "Me, aligned": only the track's own sound, as late as it comes back in the mix. It lies beside recorded
+    /// others as we played it. Our own channel stays in the mix, which nobody hears here, so it remains exact.
+    Aligned,
+}
+
+/// More outputs beside the main one. All channels are as long as the main output's, or as long as the host made
+/// them: hosts leave outputs out. For [`Output::Others`] (and
+/// [`Output::OthersAndDry`]) the main output then holds the sum of both.
+pub struct ExtraOutputs<'a> {
+    /// What comes back, left and right: the others, and our own channel only for [`Output::Mix`] and
+    /// [`Output::Aligned`].
+    pub others: [&'a mut [f32]; 2],
+    /// "Me, aligned", left and right; while nothing comes back the track's own sound, where
+    /// [`Controls::pass_dry`] lets it through.
+    pub aligned: [&'a mut [f32]; 2],
 }
 
 /// Audio in, audio out; packets to and from the network thread.
@@ -88,6 +124,8 @@ pub(super) struct EngineLinks {
     pub(super) streams: Consumer<Box<Stream>>,
     /// … and old ones back to it, to be freed there.
     pub(super) retired: Producer<Box<Stream>>,
+    /// What was sent and played, to be compared.
+    pub(super) traces: Producer<Trace>,
 }
 
 impl Engine {
@@ -150,35 +188,62 @@ impl Engine {
     /// While no session is up, or after a fault, the track's own sound passes unchanged (or is silent, where
     /// [`Controls::pass_dry`] says so).
     pub fn process(&mut self, io: &mut [&mut [f32]], input_channels: usize, controls: &Controls) {
+        self.run(io, input_channels, None, controls);
+    }
+
+    /// The same with more outputs.
+    pub fn process_multi(
+        &mut self,
+        io: &mut [&mut [f32]],
+        input_channels: usize,
+        extra: ExtraOutputs<'_>,
+        controls: &Controls,
+    ) {
+        self.run(io, input_channels, Some(extra), controls);
+    }
+
+    fn run(
+        &mut self,
+        io: &mut [&mut [f32]],
+        input_channels: usize,
+        mut extra: Option<ExtraOutputs<'_>>,
+        controls: &Controls,
+    ) {
         let _flush = FlushDenormals::new();
         let frames = io.iter().map(|channel| channel.len()).min().unwrap_or(0);
+        let routing = Routing::of(controls, extra.is_some());
+        self.shared.note_output(routing.others_only, controls.rolling);
         self.recent_block.note(frames, self.rate.hz);
         self.micros = self.micros.fract() + frames as f64 * 1e6 / self.rate.hz;
         self.shared.note_block(self.recent_block.longest, self.micros as u64, controls.offline);
         self.exchange_stream();
         self.receive_frames(frames);
-        self.follow_clock(frames);
-        let renders = self.follow_render(controls);
+        self.follow_clock(frames, controls.rolling);
+        let renders = self.follow_render(controls, routing);
         // While on trial the network thread has to see each block as it comes.
         let mut pushed = self.shared.is_on_trial() && self.stream.is_some();
         let mut start = 0;
         while start < frames {
             let piece = start..frames.min(start + self.rate.max_block);
             start = piece.end;
-            self.levels.aim(controls, self.receiving, renders);
+            self.levels.aim(controls, routing, self.receiving, renders);
             let dry = self.levels.is_dry();
             if !dry || (self.stream.is_some() && !renders) {
                 self.rate.read(io, input_channels, piece.clone());
                 pushed |= self.send();
-                self.play();
+                self.play(controls.rolling);
             }
             if dry {
-                copy_to_all(io, input_channels, piece);
+                copy_to_all(io, input_channels, piece.clone());
+                if let Some(extra) = &mut extra {
+                    extra.pass(io, piece);
+                }
                 continue;
             }
             self.shared.meter_receive(self.rate.finish_return(&mut self.levels));
-            self.rate.mix_into(io, piece, &mut self.levels);
+            self.rate.mix_into(io, extra.as_mut(), piece, &mut self.levels);
         }
+        self.shared.publish_alignment(self.rate.own.alignment(), self.rate.own.grown());
         if let Some(stream) = &self.stream {
             let (playout, counts) = (&stream.playout, self.counts.plus(stream.playout.stats()));
             let between =
@@ -200,12 +265,12 @@ impl Engine {
     }
 
     /// Whether this block is rendered, as the host says or the network thread's clock shows.
-    fn follow_render(&mut self, controls: &Controls) -> bool {
+    fn follow_render(&mut self, controls: &Controls, routing: Routing) -> bool {
         let on_trial = self.stream.is_some() && self.shared.is_on_trial();
         let renders = controls.offline || on_trial;
         if renders {
             // A bounce keeps the take from its first sample on.
-            self.levels.be_dry(controls);
+            self.levels.be_dry(controls, routing);
         }
         if self.rendered && !renders {
             self.rate.clear();
@@ -277,17 +342,22 @@ impl Engine {
 
     /// Sets both resamplers to what the network thread has found out about the clocks, see [`super::drift`]. What
     /// comes back is played a trace faster or slower on top, so that our buffer stays at its target.
-    fn follow_clock(&mut self, frames: usize) {
+    fn follow_clock(&mut self, frames: usize, rolling: bool) {
         self.correction = self.shared.correction();
         let (surplus, block) = (self.surplus_frames(), self.rate.on_wire(frames));
         let Some(stream) = &mut self.stream else { return };
         let mut trim = 0.0;
+        stream.playout.set_held(rolling);
         if self.correction != 0.0 {
             stream.playout.set_steered();
             let (frame_samples, target) = (stream.format.frame.samples(), stream.playout.reserve_frames());
             if let Some(surplus) = surplus {
                 trim = stream.fill.trim(f64::from(surplus), frame_samples, target, block);
             }
+        }
+        if rolling {
+            // To play faster is to shrink the buffer.
+            trim = trim.min(0.0);
         }
         self.rate.to_wire.set_speed(1.0 / (1.0 + self.correction));
         self.rate.from_wire.set_speed(1.0 + self.correction + trim);
@@ -307,9 +377,15 @@ impl Engine {
         while self.rate.wire_out.len_frames() >= frame_samples {
             let mut stereo = [0.0; 2 * MAX_FRAME_SAMPLES];
             let stereo = &mut stereo[..2 * frame_samples];
+            self.rate.note_frame(stream.made);
             self.rate.wire_out.pop_into(stereo);
             let mut bytes = FrameBytes::zeroed(stream.format.frame_bytes());
-            stream.encoder.encode(fold_to(stream.format.layout, stereo), bytes.as_mut_slice());
+            let (layout, number) = (stream.format.layout, stream.made);
+            stream.made += 1;
+            let pcm = fold_to(layout, stereo);
+            stream.encoder.encode(pcm, bytes.as_mut_slice());
+            // Without room the comparison has a gap, nothing more.
+            let _ = self.links.traces.push(Trace::new(stream.generation, true, number, layout, pcm));
             let age_samples = self.rate.wire_out.len_frames() as u32;
             // A full ring means that the network thread has stalled for a second: newer sound is worth more.
             pushed |= self
@@ -317,6 +393,7 @@ impl Engine {
                 .uplink
                 .push(UplinkFrame {
                     generation: stream.generation,
+                    number,
                     age_samples,
                     progress: self.progress,
                     bytes,
@@ -326,15 +403,38 @@ impl Engine {
         pushed
     }
 
+    /// Delays "me, aligned" by what lies between our sound's way in and its way out of this piece.
+    fn follow_lag(&mut self, rolling: bool) {
+        let Some(stream) = &self.stream else { return };
+        let (Some(playhead), Some(lag)) = (stream.playout.playhead(), self.shared.lag(stream.generation))
+        else {
+            return;
+        };
+        let frame_samples = stream.format.frame.samples();
+        let fed = playhead.wrapping_mul(frame_samples as i64);
+        let own = self.rate.heard_next(fed) - lag.samples as f64;
+        let age = self.rate.own.age(own, frame_samples);
+        // The sound that is heard at this piece's start was captured that long before it.
+        let delay = age.map(|age| age - (self.rate.scratch.len() / 2) as f64);
+        self.rate.own.follow(delay, lag.exact, rolling);
+    }
+
     /// Fills the piece with what comes back.
-    fn play(&mut self) {
+    fn play(&mut self, rolling: bool) {
         let frames = self.rate.scratch.len() / 2;
         if let Some(stream) = &mut self.stream {
             let frame_samples = stream.format.frame.samples();
             while self.rate.host_in.len_frames() < frames {
                 let mut pcm = [0.0; 2 * MAX_FRAME_SAMPLES];
                 let coded = &mut pcm[..frame_samples * stream.format.layout.channels()];
-                if stream.playout.next_frame(coded) == Played::Frame {
+                let before = stream.playout.playhead();
+                let played = stream.playout.next_frame(coded);
+                let number = before.filter(|before| stream.playout.playhead() == Some(before + 1));
+                if let Some(number) = number.filter(|_| played == Played::Frame) {
+                    let (generation, layout) = (stream.generation, stream.format.layout);
+                    let _ = self.links.traces.push(Trace::new(generation, false, number, layout, coded));
+                }
+                if played == Played::Frame {
                     (self.receiving, self.missing) = (true, 0);
                 } else {
                     self.missing = self.missing.saturating_add(1);
@@ -344,9 +444,73 @@ impl Engine {
                 self.rate.from_wire.process(&pcm[..2 * frame_samples], &mut self.rate.host_in);
             }
         }
+        self.follow_lag(rolling);
         // Without a stream the ring may run dry: silence, under a fade that has begun.
         let filled = self.rate.host_in.pop_into(&mut self.rate.scratch);
         self.rate.scratch[filled..].fill(0.0);
+    }
+}
+
+/// What goes to which output.
+#[derive(Clone, Copy)]
+struct Routing {
+    /// Our own channel is to be off in our mix.
+    others_only: bool,
+    /// Gains in the main output while something comes back: of the return …
+    back: f32,
+    /// … of the dry sound, and of "me, aligned".
+    dry: f32,
+    own: f32,
+    /// Gain of "me, aligned" in its own output.
+    extra: f32,
+}
+
+impl Routing {
+    fn of(controls: &Controls, multi: bool) -> Self {
+        let dry = controls.dry_gain;
+        let (others_only, back, dry, own) = match controls.output {
+            Output::Others | Output::OthersAndDry if multi => (true, 1.0, 0.0, 1.0),
+            Output::Mix => (false, 1.0, dry, 0.0),
+            Output::Others => (true, 1.0, 0.0, 0.0),
+            Output::OthersAndDry => (true, 1.0, if dry > 0.0 { dry } else { 1.0 }, 0.0),
+            Output::Aligned => (false, 0.0, 0.0, 1.0),
+        };
+        Self { others_only, back, dry, own, extra: f32::from(u8::from(multi)) }
+    }
+}
+
+impl ExtraOutputs<'_> {
+    /// The same for one call.
+    pub fn reborrow(&mut self) -> ExtraOutputs<'_> {
+        let [others, aligned] = [&mut self.others, &mut self.aligned];
+        ExtraOutputs {
+            others: others.each_mut().map(|channel| &mut **channel),
+            aligned: aligned.each_mut().map(|channel| &mut **channel),
+        }
+    }
+
+    /// All channels.
+    pub fn channels(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        self.others.iter_mut().chain(&mut self.aligned).map(|channel| &mut **channel)
+    }
+
+    /// Nothing comes back: the main output `io` holds the track's own sound.
+    pub fn pass_all(&mut self, io: &[&mut [f32]]) {
+        let frames = io.iter().map(|channel| channel.len()).min().unwrap_or(0);
+        self.pass(io, 0..frames);
+    }
+
+    fn pass(&mut self, io: &[&mut [f32]], piece: std::ops::Range<usize>) {
+        for (index, (others, aligned)) in self.others.iter_mut().zip(&mut self.aligned).enumerate() {
+            if let Some(others) = others.get_mut(piece.clone()) {
+                others.fill(0.0);
+            }
+            if let (Some(main), Some(aligned)) =
+                (io.get(index).or(io.first()), aligned.get_mut(piece.clone()))
+            {
+                aligned.copy_from_slice(&main[piece.clone()]);
+            }
+        }
     }
 }
 
@@ -363,6 +527,7 @@ struct Rate {
     send_dc: DcBlocker,
     return_dc: DcBlocker,
     limiter: Limiter,
+    own: OwnTrack,
     /// The track's own sound of this piece.
     dry: Vec<f32>,
     /// This piece on its way out, then what comes back; as long as the piece.
@@ -388,6 +553,7 @@ impl Rate {
             send_dc: DcBlocker::new(hz),
             return_dc: DcBlocker::new(hz),
             limiter: Limiter::with_ceiling(RETURN_CEILING, hz),
+            own: OwnTrack::new(hz, max_block),
             dry: Vec::with_capacity(2 * max_block),
             scratch: Vec::with_capacity(2 * max_block),
         })
@@ -413,6 +579,7 @@ impl Rate {
         self.send_dc = DcBlocker::new(self.hz);
         self.return_dc = DcBlocker::new(self.hz);
         self.limiter = Limiter::with_ceiling(RETURN_CEILING, self.hz);
+        self.own.clear();
     }
 
     /// Takes the track's sound into `dry` and `scratch`; what is not a number becomes silence.
@@ -429,6 +596,19 @@ impl Rate {
         }
         self.scratch.clear();
         self.scratch.extend_from_slice(&self.dry);
+        self.own.write(&self.dry);
+    }
+
+    /// The frame `number` is what `wire_out` holds next.
+    fn note_frame(&mut self, number: i64) {
+        let next = self.to_wire.next_position();
+        self.own.note_frame(number, self.wire_out.len_frames() as f64 * self.to_wire.step() - next);
+    }
+
+    /// The number of the server's sample that is heard next, where `fed` is that of the next one that the resampler
+    /// will be given.
+    fn heard_next(&self, fed: i64) -> f64 {
+        fed as f64 + self.from_wire.next_position() - self.host_in.len_frames() as f64 * self.from_wire.step()
     }
 
     /// Makes `scratch` what is sent: nothing that harms the other side, at the send gain. Returns its peaks.
@@ -450,11 +630,32 @@ impl Rate {
         peaks(&self.scratch)
     }
 
-    /// Writes dry and returned sound to all of `io`.
-    fn mix_into(&self, io: &mut [&mut [f32]], piece: std::ops::Range<usize>, levels: &mut Levels) {
-        for (index, (dry, back)) in self.dry.chunks_exact(2).zip(self.scratch.chunks_exact(2)).enumerate() {
-            let dry_gain = levels.dry.next();
-            let out = [dry[0] * dry_gain + back[0], dry[1] * dry_gain + back[1]];
+    /// Writes dry, aligned and returned sound to all of `io`, and to `extra` each for itself.
+    fn mix_into(
+        &mut self,
+        io: &mut [&mut [f32]],
+        mut extra: Option<&mut ExtraOutputs<'_>>,
+        piece: std::ops::Range<usize>,
+        levels: &mut Levels,
+    ) {
+        for index in 0..piece.len() {
+            let (dry, back) = (&self.dry[2 * index..][..2], &self.scratch[2 * index..][..2]);
+            let delayed = self.own.delayed(piece.len() - index);
+            let (dry_gain, own_gain, back_gain) = (levels.dry.next(), levels.own.next(), levels.hear.next());
+            let share = levels.extra.next();
+            let pass = (1.0 - share) * levels.pass;
+            let me = [0, 1].map(|side| dry[side] * dry_gain + delayed[side] * own_gain);
+            let out = [0, 1].map(|side| me[side] + back[side] * back_gain);
+            if let Some(extra) = &mut extra {
+                for side in [0, 1] {
+                    if let Some(others) = extra.others[side].get_mut(piece.start + index) {
+                        *others = back[side];
+                    }
+                    if let Some(aligned) = extra.aligned[side].get_mut(piece.start + index) {
+                        *aligned = dry[side] * pass + delayed[side] * share;
+                    }
+                }
+            }
             match io {
                 [mono] => mono[piece.start + index] = 0.5 * (out[0] + out[1]),
                 [left, right, ..] => {
@@ -467,46 +668,73 @@ impl Rate {
     }
 }
 
-/// The four gains on their way to where they should be.
+/// The gains on their way to where they should be.
 struct Levels {
     send: Ramp,
     back: Ramp,
     dry: Ramp,
+    /// Of "me, aligned".
+    own: Ramp,
+    /// Share of the return in the main output.
+    hear: Ramp,
+    /// Share of "me, aligned" in its own output; the rest is dry.
+    extra: Ramp,
+    /// Gain of that rest.
+    pass: f32,
 }
 
 impl Levels {
     fn new(rate_hz: f64) -> Self {
         let step = Ramp::step(rate_hz);
-        Self { send: Ramp::at(1.0, step), back: Ramp::at(0.0, step), dry: Ramp::at(1.0, step) }
+        let at = |value| Ramp::at(value, step);
+        Self {
+            send: at(1.0),
+            back: at(0.0),
+            dry: at(1.0),
+            own: at(0.0),
+            hear: at(1.0),
+            extra: at(0.0),
+            pass: 1.0,
+        }
     }
 
     fn set_rate(&mut self, rate_hz: f64) {
         let step = Ramp::step(rate_hz);
-        for ramp in [&mut self.send, &mut self.back, &mut self.dry] {
+        for ramp in self.all() {
             ramp.step = step;
         }
     }
 
+    fn all(&mut self) -> [&mut Ramp; 6] {
+        [&mut self.send, &mut self.back, &mut self.dry, &mut self.own, &mut self.hear, &mut self.extra]
+    }
+
     /// Own sound until something has come back, then what the controls say. While bypassed or rendering, own
     /// sound and nothing else.
-    fn aim(&mut self, controls: &Controls, receiving: bool, renders: bool) {
+    fn aim(&mut self, controls: &Controls, routing: Routing, receiving: bool, renders: bool) {
         let (aside, own) = (controls.bypass || renders, f32::from(u8::from(controls.pass_dry)));
         self.send.target = if controls.mute_me || aside { 0.0 } else { controls.send_gain };
         self.back.target = if receiving && !aside { controls.return_gain } else { 0.0 };
-        self.dry.target = if receiving && !aside { controls.dry_gain } else { own };
+        self.dry.target = if receiving && !aside { routing.dry } else { own };
+        self.own.target = if receiving && !aside { routing.own } else { 0.0 };
+        self.extra.target = if receiving && !aside { routing.extra } else { 0.0 };
+        self.hear.target = routing.back;
+        self.pass = own;
     }
 
     /// Arrives at own sound at once.
-    fn be_dry(&mut self, controls: &Controls) {
-        self.aim(controls, false, true);
-        for ramp in [&mut self.send, &mut self.back, &mut self.dry] {
+    fn be_dry(&mut self, controls: &Controls, routing: Routing) {
+        self.aim(controls, routing, false, true);
+        for ramp in self.all() {
             ramp.value = ramp.target;
         }
     }
 
     /// The output is the track's own sound, exactly.
     fn is_dry(&self) -> bool {
-        self.dry.is_settled() && self.dry.value == 1.0 && self.back.is_settled() && self.back.value == 0.0
+        let silent = |ramp: &Ramp| ramp.is_settled() && ramp.value == 0.0;
+        let only_dry = silent(&self.back) && silent(&self.own) && silent(&self.extra);
+        only_dry && self.dry.is_settled() && self.dry.value == 1.0
     }
 }
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use rtrb::{Consumer, Producer};
 
+use super::align::{Aligner, Surroundings};
 use super::drift::DriftLoop;
 use super::pacer::Pacer;
 use super::shared::Shared;
-use super::stream::{DownlinkFrame, FrameBytes, Stream, UplinkFrame, silent_frame};
+use super::stream::{DownlinkFrame, FrameBytes, Stream, Trace, UplinkFrame, silent_frame};
 use crate::audio::{CodecError, CounterUnwrapper};
 use crate::protocol::PacketLayout;
 use crate::session::{ClientConfig, ClientSession};
@@ -32,6 +33,7 @@ pub(super) struct Jam {
     pub(super) counts: PacketCounts,
     /// The user must accept something first: silence goes out.
     pub(super) hold_sound: bool,
+    pub(super) aligner: Aligner,
     generation: u32,
     format: StreamFormat,
     silence: FrameBytes,
@@ -40,6 +42,8 @@ pub(super) struct Jam {
     sent_until: Time,
     pacer: Pacer,
     drift: DriftLoop,
+    /// Frames of this format sent, silent ones included.
+    departures: i64,
     queue: VecDeque<(Time, UplinkFrame)>,
     /// Sound stops for good: the user is leaving.
     leaving: bool,
@@ -76,6 +80,7 @@ impl Jam {
             server,
             counts: PacketCounts::default(),
             hold_sound: false,
+            aligner: Aligner::new(now, format, shared.rolling()),
             generation,
             format,
             silence: silent_frame(format)?,
@@ -83,6 +88,7 @@ impl Jam {
             sent_until: now,
             pacer: Pacer::default(),
             drift: DriftLoop::new(now),
+            departures: 0,
             queue: VecDeque::with_capacity(MAX_QUEUED_FRAMES),
             leaving: false,
             counter: 0,
@@ -132,6 +138,8 @@ impl Jam {
         self.generation = next_generation;
         self.format = format;
         self.numbering = Numbering::new(format.frame);
+        self.aligner = self.aligner.for_format(now, format);
+        self.departures = 0;
         self.drift.restart();
         self.queue.clear();
         Ok(Some(stream))
@@ -152,6 +160,7 @@ impl Jam {
         let Some(frames) = layout.frames(packet).filter(|_| layout.format == self.format) else { return };
         for (frame, counter) in frames {
             let sequence = self.numbering.number(now, counter);
+            self.aligner.note_arrival(now, sequence);
             self.drift.note_server(now, sequence as f64 * self.format.frame.samples() as f64);
             if let Some(bytes) = FrameBytes::copy_of(frame).filter(|_| !engine_sleeps) {
                 // A full ring means that the host has stalled: what it missed is concealed when it comes back.
@@ -188,6 +197,20 @@ impl Jam {
                 self.queue.push_back((self.pacer.due(now, frame.age_samples), frame));
             }
         }
+    }
+
+    /// Compares what the engine has sent with what it has played.
+    pub(super) fn align(
+        &mut self,
+        now: Time,
+        shared: &Shared,
+        traces: &mut Consumer<Trace>,
+        server_buffer_frames: Option<u8>,
+    ) {
+        let around =
+            Surroundings { ping_ms: self.session.ping_ms(), server_buffer_frames, rolling: shared.rolling() };
+        self.aligner.take_traces(now, self.generation, traces, around);
+        shared.set_lag(self.generation, self.aligner.lag());
     }
 
     pub(super) fn handle_timeout(&mut self, now: Time) {
@@ -229,6 +252,7 @@ impl Jam {
             if self.sent_until.since(now) > MAX_AHEAD.max(patience) {
                 continue;
             }
+            self.aligner.note_departure(now, frame.number, self.departures);
             self.send_frame(now, &frame.bytes, send);
             self.silence_clock = SilenceClock::from(now + patience);
         }
@@ -257,6 +281,7 @@ impl Jam {
         let length = frame.len() + usize::from(with_counter);
         self.counter = self.counter.wrapping_add(1);
         self.sent_until = self.sent_until.max(now) + self.format.frame.duration();
+        self.departures += 1;
         self.counts.sent += 1;
         self.counts.sent_bytes += length as u64;
         send(self.server, &packet[..length]);

@@ -74,6 +74,8 @@ pub(super) enum Telling {
 #[derive(Default)]
 pub(super) struct Mixer {
     own: Option<ChannelId>,
+    /// The others are wanted alone, wherever our own fader is.
+    own_is_off: bool,
     /// Everyone there, in the server's order.
     present: Vec<Person>,
     /// Those of a session that was lost who are not back yet.
@@ -97,6 +99,16 @@ impl Mixer {
     /// The server has told which channel is ours.
     pub(super) fn set_own(&mut self, channel: ChannelId) {
         self.own = Some(channel);
+    }
+
+    /// Turns our own channel off, or on again as its strip says.
+    pub(super) fn set_own_off(&mut self, off: bool) {
+        self.own_is_off = off;
+    }
+
+    /// Whether our own channel is in the mix, as the server was told.
+    pub(super) fn hears_own(&self) -> bool {
+        self.present.iter().all(|person| !person.is_me || person.told_gain != 0.0)
     }
 
     /// Who is there now.
@@ -150,8 +162,8 @@ impl Mixer {
     pub(super) fn take_changes(&mut self) -> Vec<Telling> {
         let somebody_is_solo = self.somebody_is_solo();
         let mut changes = Vec::new();
-        for Person { strip, told_gain, told_pan, .. } in &mut self.present {
-            let gain = strip.gain(somebody_is_solo);
+        for Person { strip, is_me, told_gain, told_pan, .. } in &mut self.present {
+            let gain = if *is_me && self.own_is_off { 0.0 } else { strip.gain(somebody_is_solo) };
             if std::mem::replace(told_gain, gain) != gain {
                 changes.push(Telling::Gain(strip.channel, gain));
             }
@@ -328,6 +340,21 @@ mod tests {
         mixer.set_clients(NOW, &entries(&[(2, "Bob")]));
         let back = [Telling::Gain(ME, 1.0), Telling::Gain(ChannelId(2), fader_gain(50.0))];
         assert_eq!(mixer.take_changes(), back);
+    }
+
+    #[test]
+    fn our_own_fader_moved_while_others_are_wanted_alone_counts_afterwards() {
+        let mut mixer = mixer(&[(1, "Ann")]);
+        mixer.set_own_off(true);
+        assert!(mixer.hears_own(), "the server is yet to be told");
+        assert_eq!(mixer.take_changes(), [Telling::Gain(ME, 0.0)]);
+        assert!(!mixer.hears_own());
+        mixer.act(ME, Move::Fader(50.0));
+        mixer.act(ChannelId(1), Move::Mute(true));
+        assert_eq!(mixer.take_changes(), [Telling::Gain(ChannelId(1), 0.0)]);
+        mixer.set_own_off(false);
+        assert_eq!(mixer.take_changes(), [Telling::Gain(ME, fader_gain(50.0))]);
+        assert!(mixer.hears_own());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::reconnect::Reconnect;
 use super::settings::{FrameChoice, Profile, Settings};
 use super::shared::{AudioCounts, Shared};
 use super::snapshot::{ConnectionState, Failure, HostActivity, MAX_CHAT_LINES, Snapshot, Stats};
-use super::stream::{DownlinkFrame, Stream, UplinkFrame};
+use super::stream::{DownlinkFrame, Stream, Trace, UplinkFrame};
 use crate::protocol::{ChannelInfo, Host, PacketLayout, ServerAddress, cut_to_utf16};
 use crate::session::{ClientConfig, ClientEvent, EndReason};
 use crate::units::{
@@ -95,6 +95,7 @@ pub(super) struct PumpLinks {
     pub(super) downlink: Producer<DownlinkFrame>,
     pub(super) streams: Producer<Box<Stream>>,
     pub(super) retired: Consumer<Box<Stream>>,
+    pub(super) traces: Consumer<Trace>,
 }
 
 enum Phase {
@@ -246,8 +247,11 @@ impl Pump {
         let rendering = self.picture.host == HostActivity::Rendering;
         if let Phase::Jamming { jam, .. } = &mut self.phase {
             jam.take_uplink(now, &self.shared, &mut self.links.uplink, rendering);
+            let server_buffer = self.picture.server_buffer_frames;
+            jam.align(now, &self.shared, &mut self.links.traces, server_buffer);
         } else {
             while self.links.uplink.pop().is_ok() {}
+            while self.links.traces.pop().is_ok() {}
         }
     }
 
@@ -478,7 +482,7 @@ impl Pump {
     fn tell_mix(&mut self, now: Time) {
         for change in self.mixer.take_changes() {
             match change {
-                Telling::Gain(channel, gain) => self.hear(now, channel, gain),
+                Telling::Gain(channel, gain) => self.with_jam(|jam| jam.session.set_gain(now, channel, gain)),
                 Telling::Pan(channel, pan) => self.with_jam(|jam| jam.session.set_pan(now, channel, pan)),
             }
         }
@@ -488,9 +492,13 @@ impl Pump {
         }
     }
 
-    /// The only way in which the server learns how loud we hear `channel`: linear.
-    fn hear(&mut self, now: Time, channel: ChannelId, gain: f32) {
-        self.with_jam(|jam| jam.session.set_gain(now, channel, gain));
+    /// Turns our own channel off in our mix where others are wanted alone, once it is no longer needed to find
+    /// out how late it comes back; and on again.
+    fn follow_output(&mut self, now: Time) {
+        let Phase::Jamming { jam, .. } = &mut self.phase else { return };
+        let needed = jam.aligner.wants_own(now, self.shared.rolling());
+        self.mixer.set_own_off(self.shared.others_only() && !needed);
+        jam.aligner.set_in_mix(now, self.mixer.hears_own());
     }
 
     fn follow_format(&mut self, now: Time) {
@@ -554,7 +562,14 @@ impl Pump {
                     picture.muted_by.push(channel);
                 }
             }
-            ClientEvent::ServerBuffer(frames) => picture.server_buffer_frames = Some(frames),
+            ClientEvent::ServerBuffer(frames) => {
+                let changed = picture.server_buffer_frames.replace(frames) != Some(frames);
+                self.with_jam(|jam| {
+                    if changed {
+                        jam.aligner.doubt(now);
+                    }
+                });
+            }
             ClientEvent::ServerVersion(version) => picture.server_version = Some(version),
             ClientEvent::RawAudioSupported | ClientEvent::LayoutChanged => {}
             ClientEvent::Ended(reason) => self.handle_end(now, reason),
@@ -626,6 +641,7 @@ impl Pump {
     fn refresh(&mut self, now: Time) {
         self.watch_host(now);
         self.apply_layout(now);
+        self.follow_output(now);
         self.settle(now);
         let Phase::Jamming { jam, .. } = &self.phase else { return };
         let counts = self.shared.audio_counts();
@@ -636,6 +652,7 @@ impl Pump {
         picture.client_surplus_frames = self.shared.surplus();
         picture.drift_ppm = jam.drift().map(|drift| (1e6 * drift) as f32);
         picture.ping_ms = jam.session.ping_ms();
+        (picture.alignment, picture.alignment_grown) = self.shared.alignment();
         picture.stats = Stats {
             sent: jam.counts.sent,
             received: jam.counts.received,

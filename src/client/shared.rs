@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::align::Lag;
 use super::slot_moves::SlotMoves;
-use super::{MeterReading, Snapshot};
+use super::{Alignment, MeterReading, Snapshot};
 use crate::audio::BufferStats;
 use crate::units::{BufferSize, Safety};
 
@@ -25,6 +26,8 @@ pub(super) struct Shared {
     safety: AtomicU8,
     /// Network thread: what the resamplers are to make up for, as the bits of a fraction.
     correction: AtomicU64,
+    /// Network thread: the lag of our own sound in the stream, see [`Self::set_lag`].
+    lag: AtomicU64,
     /// Network thread: the picture for windows.
     pub(super) snapshot: ArcSwap<Snapshot>,
 
@@ -54,6 +57,13 @@ pub(super) struct Shared {
     lost: AtomicU64,
     concealed: AtomicU64,
     slipped: AtomicU64,
+    /// Audio thread: the output is to hold others only …
+    others_only: AtomicBool,
+    /// … and the host's transport plays.
+    rolling: AtomicBool,
+    /// Audio thread: how late "me, aligned" is, see [`Self::publish_alignment`].
+    alignment: AtomicU64,
+    alignment_grown: AtomicU64,
     /// Audio thread: peaks (as bits of non-negative floats, which order like integers): send L, R, receive L, R.
     peaks: [AtomicU32; 4],
 
@@ -215,6 +225,63 @@ impl Shared {
     /// Delay of both resamplers together.
     pub(super) fn resampling_ms(&self) -> f32 {
         f32::from_bits(self.resampling.load(Relaxed))
+    }
+
+    /// Network thread: how late our own sound comes back in the stream `generation`.
+    pub(super) fn set_lag(&self, generation: u32, lag: Option<Lag>) {
+        // Lags beyond what fits are hours: nothing that could be aligned.
+        let word = lag.and_then(|lag| {
+            let samples = i32::try_from(lag.samples).ok().filter(|samples| samples.abs() < 1 << 30)?;
+            Some(
+                u64::from(generation) << 32
+                    | u64::from(samples as u32) << 1 & 0xffff_ffff
+                    | u64::from(lag.exact),
+            )
+        });
+        self.lag.store(word.unwrap_or(0), Relaxed);
+    }
+
+    /// The same for the engine; `None` also when it was told about another stream.
+    pub(super) fn lag(&self, generation: u32) -> Option<Lag> {
+        let word = self.lag.load(Relaxed);
+        let samples = i64::from(word as u32 as i32 >> 1);
+        (word != 0 && (word >> 32) as u32 == generation).then_some(Lag { samples, exact: word & 1 == 1 })
+    }
+
+    /// Audio thread: what the output is to hold, and whether the host's transport plays.
+    pub(super) fn note_output(&self, others_only: bool, rolling: bool) {
+        self.others_only.store(others_only, Relaxed);
+        self.rolling.store(rolling, Relaxed);
+    }
+
+    pub(super) fn others_only(&self) -> bool {
+        self.others_only.load(Relaxed)
+    }
+
+    pub(super) fn rolling(&self) -> bool {
+        self.rolling.load(Relaxed)
+    }
+
+    pub(super) fn publish_alignment(&self, alignment: Alignment, grown: u64) {
+        let (kind, ms) = match alignment {
+            Alignment::Unknown => (0, 0.0),
+            Alignment::Estimated(ms) => (1, ms),
+            Alignment::Exact(ms) => (2, ms),
+        };
+        self.alignment.store(kind << 32 | u64::from(ms.to_bits()), Relaxed);
+        self.alignment_grown.store(grown, Relaxed);
+    }
+
+    /// How late "me, aligned" is, and how often that had to grow.
+    pub(super) fn alignment(&self) -> (Alignment, u64) {
+        let word = self.alignment.load(Relaxed);
+        let ms = f32::from_bits(word as u32);
+        let alignment = match word >> 32 {
+            0 => Alignment::Unknown,
+            1 => Alignment::Estimated(ms),
+            _ => Alignment::Exact(ms),
+        };
+        (alignment, self.alignment_grown.load(Relaxed))
     }
 
     pub(super) fn publish_audio(&self, buffer: BufferPicture, counts: AudioCounts) {

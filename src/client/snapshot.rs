@@ -44,6 +44,10 @@ pub struct Snapshot {
     pub client_surplus_frames: Option<f32>,
     /// How much faster the server's clock is than the host's, in parts per million; `None` while unknown.
     pub drift_ppm: Option<f32>,
+    /// How late "me, aligned" is, and how that is known.
+    pub alignment: Alignment,
+    /// How often it had to grow while the host's transport was rolling: each is a joint in what was recorded.
+    pub alignment_grown: u64,
     /// The server's jitter buffer for us, in frames, as set or as last told.
     pub server_buffer_frames: Option<u8>,
     /// Counted since the connection began.
@@ -137,6 +141,18 @@ pub enum Failure {
         /// The system's words.
         reason: String,
     },
+}
+
+/// How late our own sound comes back, in ms at the host: what "me, aligned" is delayed by.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Alignment {
+    /// No session, or nothing is known yet.
+    #[default]
+    Unknown,
+    /// From the ping and the sizes of buffers; or measured, and something may have moved it since.
+    Estimated(f32),
+    /// Found in the sound, to the sample.
+    Exact(f32),
 }
 
 /// How the host calls `process()` during a session.

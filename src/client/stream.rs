@@ -1,7 +1,7 @@
 //! Everything that depends on one stream format, made on the network thread and lent to the audio thread.
 
 use crate::audio::{CodecError, Encoder, Playout};
-use crate::units::{BufferSize, MAX_FRAME_BYTES, StreamFormat, WIRE_RATE_HZ};
+use crate::units::{BufferSize, Layout, MAX_FRAME_BYTES, MAX_FRAME_SAMPLES, StreamFormat, WIRE_RATE_HZ};
 
 /// Encoder, jitter buffer and decoder for one format.
 pub(super) struct Stream {
@@ -11,6 +11,8 @@ pub(super) struct Stream {
     pub(super) encoder: Encoder,
     pub(super) playout: Playout,
     pub(super) fill: Fill,
+    /// Frames that the engine has made of it.
+    pub(super) made: i64,
 }
 
 /// How far ahead of the playhead frames arrive, in samples at 48 kHz. A jitter buffer counts whole frames at
@@ -85,7 +87,7 @@ impl Stream {
         buffer: BufferSize,
     ) -> Result<Box<Self>, CodecError> {
         let (encoder, playout) = (Encoder::new(format)?, Playout::new(format, buffer)?);
-        Ok(Box::new(Self { generation, format, encoder, playout, fill: Fill::default() }))
+        Ok(Box::new(Self { generation, format, encoder, playout, fill: Fill::default(), made: 0 }))
     }
 }
 
@@ -133,11 +135,45 @@ pub(super) struct Progress {
 pub(super) struct UplinkFrame {
     /// Of the stream that made it.
     pub(super) generation: u32,
+    /// How many the stream had made before.
+    pub(super) number: i64,
     /// Samples at 48 kHz of the same host block that came after this frame's end.
     pub(super) age_samples: u32,
     /// Where the engine was when it handed this over.
     pub(super) progress: Progress,
     pub(super) bytes: FrameBytes,
+}
+
+/// The sound of one frame that was sent or played, for whoever compares both: one channel is enough.
+pub(super) struct Trace {
+    /// Of the stream that sent or played it.
+    pub(super) generation: u32,
+    pub(super) sent: bool,
+    /// As in [`UplinkFrame`] or [`DownlinkFrame::sequence`].
+    pub(super) number: i64,
+    length: usize,
+    sound: [f32; MAX_FRAME_SAMPLES],
+}
+
+impl Trace {
+    /// Of one interleaved frame.
+    pub(super) fn new(generation: u32, sent: bool, number: i64, layout: Layout, pcm: &[f32]) -> Self {
+        let mut sound = [0.0; MAX_FRAME_SAMPLES];
+        let length = (pcm.len() / layout.channels()).min(MAX_FRAME_SAMPLES);
+        match layout {
+            Layout::Mono => sound[..length].copy_from_slice(&pcm[..length]),
+            // Not the mean: both sides may be each other's opposite.
+            Layout::Stereo => sound
+                .iter_mut()
+                .zip(pcm.as_chunks::<2>().0)
+                .for_each(|(sound, [left, right])| *sound = 0.65 * left + 0.35 * right),
+        }
+        Self { generation, sent, number, length, sound }
+    }
+
+    pub(super) fn samples(&self) -> &[f32] {
+        &self.sound[..self.length]
+    }
 }
 
 /// A frame on its way from the network to the audio thread.

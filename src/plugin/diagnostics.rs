@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::guard::Guard;
 use super::html;
-use crate::client::{ConnectionState, Handle, HostActivity, Snapshot};
+use crate::client::{Alignment, ConnectionState, Handle, HostActivity, Snapshot};
 
 /// The living instances of this library, in order of creation.
 #[expect(clippy::disallowed_types, reason = "see above")]
@@ -118,6 +118,11 @@ fn describe(snapshot: &Snapshot, fault: Option<&str>) -> Value {
         })
         .collect();
     let stats = snapshot.stats;
+    let (alignment, alignment_ms) = match snapshot.alignment {
+        Alignment::Unknown => ("unknown", None),
+        Alignment::Estimated(ms) => ("estimated", Some(ms)),
+        Alignment::Exact(ms) => ("exact", Some(ms)),
+    };
     json!({
         "state": state,
         "reason": reason,
@@ -131,6 +136,9 @@ fn describe(snapshot: &Snapshot, fault: Option<&str>) -> Value {
         "delay_ms": snapshot.delay.map(|delay| delay.total_ms()),
         "delay_parts_ms": snapshot.delay.map(|delay| delay.parts().map(|(_, ms)| ms)),
         "jamulus_delay_ms": snapshot.delay.map(|delay| delay.jamulus_ms),
+        "alignment": alignment,
+        "alignment_ms": alignment_ms,
+        "alignment_grown": snapshot.alignment_grown,
         "client_buffer_frames": snapshot.client_buffer_frames,
         "server_buffer_frames": snapshot.server_buffer_frames,
         "frame_samples": snapshot.format.map(|format| format.frame.samples()),

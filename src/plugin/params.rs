@@ -7,7 +7,7 @@ use nice_plug::prelude::*;
 use super::guard::{Entry, Guard};
 use super::state::{Project, ProjectField};
 use super::strips::{self, StripParams};
-use crate::client::{Controls, Handle, SLOTS};
+use crate::client::{Controls, Handle, Output, SLOTS};
 use crate::units::db_to_gain;
 
 /// Lowest level, in dB: shown and heard as silence.
@@ -52,6 +52,38 @@ impl Levels {
     }
 }
 
+/// What the output holds while connected. Ids are part of saved projects: never change one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub enum OutputChoice {
+    /// See [`Output::Mix`].
+    #[id = "mix"]
+    #[name = "Full mix"]
+    Mix,
+    /// See [`Output::Others`].
+    #[id = "others"]
+    #[name = "Others only"]
+    Others,
+    /// See [`Output::OthersAndDry`].
+    #[id = "others-dry"]
+    #[name = "Others and my dry sound"]
+    OthersAndDry,
+    /// See [`Output::Aligned`].
+    #[id = "aligned"]
+    #[name = "Me, aligned"]
+    Aligned,
+}
+
+impl From<OutputChoice> for Output {
+    fn from(choice: OutputChoice) -> Self {
+        match choice {
+            OutputChoice::Mix => Self::Mix,
+            OutputChoice::Others => Self::Others,
+            OutputChoice::OthersAndDry => Self::OthersAndDry,
+            OutputChoice::Aligned => Self::Aligned,
+        }
+    }
+}
+
 /// Parameters and persisted state of one instance. Ids are part of saved projects: never change one.
 #[derive(Params)]
 pub struct JamuletParams {
@@ -70,6 +102,9 @@ pub struct JamuletParams {
     /// See [`Levels::bypass`]; hosts tie their own bypass button to it.
     #[id = "bypass"]
     pub bypass: BoolParam,
+    /// See [`OutputChoice`].
+    #[id = "output"]
+    pub output: EnumParam<OutputChoice>,
     /// What the user or the host *wants*; what is so is in the snapshot. Acts when it changes.
     #[id = "connect"]
     pub connect: BoolParam,
@@ -96,6 +131,7 @@ impl JamuletParams {
             dry: level("Dry monitor level", levels.dry_db),
             mute_me: BoolParam::new("Mute myself", levels.mute_me),
             bypass: BoolParam::new("Bypass", levels.bypass).make_bypass(),
+            output: EnumParam::new("Output", OutputChoice::Mix),
             connect: BoolParam::new("Connect", false).non_automatable().with_callback(Arc::new(on_connect)),
             strips,
             project: ProjectField(project),

@@ -23,7 +23,7 @@ use clack_host::events::event_types::ParamValueEvent;
 use clack_host::prelude::*;
 
 use crate::guard;
-use crate::host::{Audio, Block, ChannelLayout, Format, MAX_CHANGES, Parameter, Plugin};
+use crate::host::{Audio, Block, ChannelLayout, Flavour, Format, MAX_CHANGES, Parameter, Plugin};
 
 /// One instance of a CLAP plugin.
 pub struct ClapPlugin {
@@ -31,6 +31,7 @@ pub struct ClapPlugin {
     requests: Arc<Requests>,
     events: Rc<MainThreadEvents>,
     editor_open: bool,
+    flavour: Flavour,
 }
 
 /// Eight knobs of a controller.
@@ -45,18 +46,23 @@ pub struct ControlPage {
 }
 
 impl ClapPlugin {
-    /// Creates an instance of the only plugin in the library or bundle at `path`.
+    /// Creates an instance of the stereo plugin in the library or bundle at `path`.
     pub fn load(path: &Path) -> Result<Self> {
+        Self::load_flavour(path, Flavour::Stereo)
+    }
+
+    /// Creates an instance of a plugin in the library or bundle at `path`.
+    pub fn load_flavour(path: &Path, flavour: Flavour) -> Result<Self> {
         // SAFETY: the file is the plugin under test, whose initialisers are ours to trust.
         let entry =
             unsafe { PluginEntry::load(path) }.map_err(|error| anyhow!("{}: {error}", path.display()))?;
         let factory = entry.get_plugin_factory().context("the library has no CLAP plugin factory")?;
-        ensure!(
-            factory.plugin_count() == 1,
-            "the library has {} CLAP plugins, not one",
-            factory.plugin_count()
-        );
-        let descriptor = factory.plugin_descriptor(0).context("the factory describes no plugin")?;
+        let descriptor = factory
+            .plugin_descriptors()
+            .find(|descriptor| {
+                descriptor.name().is_some_and(|name| name.to_bytes() == flavour.name().as_bytes())
+            })
+            .with_context(|| format!("the factory has no {}", flavour.name()))?;
         let id: CString = descriptor.id().context("the plugin has no id")?.to_owned();
 
         let requests = Arc::new(Requests::default());
@@ -71,7 +77,7 @@ impl ClapPlugin {
         )?;
         // The library stays loaded for ever: its thread-local values may have destructors to run.
         std::mem::forget(entry);
-        Ok(Self { instance, requests, events, editor_open: false })
+        Ok(Self { instance, requests, events, editor_open: false, flavour })
     }
 
     /// The plugin's pages for controllers with eight knobs.
@@ -132,9 +138,10 @@ impl ClapPlugin {
         let handle = self.instance.plugin_handle();
         let ports: PluginAudioPorts = handle.get_extension().context("the plugin has no audio ports")?;
         let mut buffer = AudioPortInfoBuffer::new();
+        let extra = self.flavour.extra_outputs() as u32;
         let mut channels = |input| {
-            let ports_count = ports.count(&handle, input);
-            ensure!(ports_count == 1, "the plugin has {ports_count} ports on one side, not one");
+            let (count, expected) = (ports.count(&handle, input), if input { 1 } else { 1 + extra });
+            ensure!(count == expected, "the plugin has {count} ports on one side, not {expected}");
             Ok(ports.get(&handle, 0, input, &mut buffer).context("a port has no description")?.channel_count
                 as usize)
         };
@@ -297,12 +304,14 @@ impl Plugin for ClapPlugin {
             max_frames_count: u32::try_from(max_block_frames)?,
         };
         let processor = self.instance.activate(|_, _| (), configuration)?;
+        let extra = self.flavour.extra_outputs();
         Ok(Box::new(ClapAudio {
             processor: processor.into(),
             layout,
+            extra_outputs: extra,
             input: vec![vec![0.0; max_block_frames]; layout.inputs],
             input_ports: AudioPorts::with_capacity(layout.inputs, 1),
-            output_ports: AudioPorts::with_capacity(layout.outputs, 1),
+            output_ports: AudioPorts::with_capacity(layout.outputs + 2 * extra, 1 + extra),
             ranges: self.ranges(),
             events: Vec::with_capacity(MAX_CHANGES),
             answers: EventBuffer::with_capacity(256),
@@ -380,6 +389,8 @@ impl Drop for ClapPlugin {
 struct ClapAudio {
     processor: PluginAudioProcessor<Host>,
     layout: ChannelLayout,
+    /// Of two channels each.
+    extra_outputs: usize,
     /// The plugin may write to its input buffers: these are copies.
     input: Vec<Vec<f32>>,
     input_ports: AudioPorts,
@@ -393,6 +404,10 @@ struct ClapAudio {
 impl Audio for ClapAudio {
     fn layout(&self) -> ChannelLayout {
         self.layout
+    }
+
+    fn extra_outputs(&self) -> usize {
+        self.extra_outputs
     }
 
     fn start(&mut self) -> Result<()> {
@@ -425,12 +440,12 @@ impl Audio for ClapAudio {
                 self.input.iter_mut().map(|channel| InputChannel::variable(&mut channel[..frames])),
             ),
         }]);
-        let mut output_ports = self.output_ports.with_output_buffers([AudioPortBuffer {
+        // Extra outputs are stereo, and only a stereo main output has them.
+        let outputs = block.output.chunks_mut(self.layout.outputs);
+        let mut output_ports = self.output_ports.with_output_buffers(outputs.map(|port| AudioPortBuffer {
             latency: 0,
-            channels: AudioPortBufferType::f32_output_only(
-                block.output.iter_mut().map(|channel| &mut **channel),
-            ),
-        }]);
+            channels: AudioPortBufferType::f32_output_only(port.iter_mut().map(|channel| &mut **channel)),
+        }));
         let processor = self.processor.as_started_mut()?;
         let (events, mut answers) =
             (InputEvents::from_buffer(&self.events), OutputEvents::from_buffer(&mut self.answers));

@@ -113,8 +113,18 @@ pub trait Plugin {
 
 /// The half of a plugin that makes sound. It lives on one audio thread at a time.
 pub trait Audio: Send {
-    /// Channels in and out.
+    /// Channels of the main input and output.
     fn layout(&self) -> ChannelLayout;
+
+    /// Stereo outputs beside the main one.
+    fn extra_outputs(&self) -> usize {
+        0
+    }
+
+    /// Channels of all outputs.
+    fn output_channels(&self) -> usize {
+        self.layout().outputs + 2 * self.extra_outputs()
+    }
 
     /// Announces audio; on the audio thread.
     fn start(&mut self) -> Result<()>;
@@ -130,7 +140,7 @@ pub trait Audio: Send {
 pub struct Block<'a> {
     /// One slice per input channel, all of the same length, at most what was activated for.
     pub input: &'a [&'a [f32]],
-    /// One slice per output channel, as long as the inputs.
+    /// One slice per output channel, as long as the inputs; those of the main output come first.
     pub output: &'a mut [&'a mut [f32]],
     /// Parameters to set at the block's start: id and value 0..=1.
     pub changes: &'a [(u32, f64)],
@@ -154,11 +164,43 @@ impl Format {
 
     /// Creates an instance of the plugin that was built together with this program.
     pub fn create(self) -> Result<Box<dyn Plugin>> {
+        self.create_flavour(Flavour::Stereo)
+    }
+
+    /// Likewise, of one of its flavours.
+    pub fn create_flavour(self, flavour: Flavour) -> Result<Box<dyn Plugin>> {
         let path = library()?;
         Ok(match self {
-            Self::Clap => Box::new(crate::clap_host::ClapPlugin::load(&path)?),
-            Self::Vst3 => Box::new(crate::vst3_host::Vst3Plugin::load(&path)?),
+            Self::Clap => Box::new(crate::clap_host::ClapPlugin::load_flavour(&path, flavour)?),
+            Self::Vst3 => Box::new(crate::vst3_host::Vst3Plugin::load_flavour(&path, flavour)?),
         })
+    }
+}
+
+/// The plugins in the library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    /// One output.
+    Stereo,
+    /// Three outputs, all stereo.
+    MultiOut,
+}
+
+impl Flavour {
+    /// What hosts list.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stereo => "Jamulet",
+            Self::MultiOut => "Jamulet Multi-Out",
+        }
+    }
+
+    /// Stereo outputs beside the main one.
+    pub fn extra_outputs(self) -> usize {
+        match self {
+            Self::Stereo => 0,
+            Self::MultiOut => 2,
+        }
     }
 }
 

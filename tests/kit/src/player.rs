@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::diagnostics::{Diagnostics, Snapshot};
-use crate::host::{ChannelLayout, Format, Plugin};
+use crate::host::{ChannelLayout, Flavour, Format, Plugin};
 use crate::pace;
 use crate::track::{SoundCard, Take, Track};
 
@@ -35,7 +35,20 @@ impl Player {
         project: Value,
         source: impl FnMut(u64, &mut [Vec<f32>]) + Send + 'static,
     ) -> Result<Self> {
-        let mut plugin = format.create()?;
+        Self::with_flavour(format, Flavour::Stereo, index, layout, card, project, source)
+    }
+
+    /// Likewise, with a flavour of the plugin.
+    pub fn with_flavour(
+        format: Format,
+        flavour: Flavour,
+        index: usize,
+        layout: ChannelLayout,
+        card: SoundCard,
+        project: Value,
+        source: impl FnMut(u64, &mut [Vec<f32>]) + Send + 'static,
+    ) -> Result<Self> {
+        let mut plugin = format.create_flavour(flavour)?;
         plugin.change_project(project)?;
         plugin.set_layout(layout)?;
         let connect = plugin.parameter("Connect")?.id;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use jamulet::client::{Controls, Effect, Engine, Handle, Pump, Settings, simulated};
+use jamulet::client::{Controls, Effect, Engine, ExtraOutputs, Handle, Pump, Settings, simulated};
 use jamulet::protocol::{Datagram, classify};
 use jamulet::server::{Config, Core};
 use jamulet::units::{Time, WIRE_RATE_HZ};
@@ -49,6 +49,12 @@ pub struct Musician {
     pub handle: Handle,
     /// What the track's output was, left and right, at the host's rate.
     pub heard: [Vec<f32>; 2],
+    /// The plugin has its two extra outputs …
+    pub multi: bool,
+    /// … and this is what was in them: what came back, and "me, aligned".
+    pub others: [Vec<f32>; 2],
+    /// See `others`.
+    pub aligned: [Vec<f32>; 2],
     /// The host calls `process()` only while this is set.
     pub host_runs: bool,
     /// How often the host calls at once, and how many blocks' time lies between: (1, 1) plays, (8, 8) works
@@ -95,6 +101,9 @@ impl Musician {
         Self {
             handle,
             heard: [Vec::new(), Vec::new()],
+            multi: false,
+            others: Default::default(),
+            aligned: Default::default(),
             host_runs: true,
             calls: (1, 1),
             controls: Controls::default(),
@@ -186,7 +195,19 @@ impl Musician {
         let (mut left, mut right): (Vec<f32>, Vec<f32>) =
             (0..frames as u64).map(|index| (self.source)(self.captured + index)).map(|[l, r]| (l, r)).unzip();
         self.captured += frames as u64;
-        if self.host_runs {
+        if self.host_runs && self.multi {
+            let silence = || vec![0.0; frames];
+            let (mut others, mut aligned) = ([silence(), silence()], [silence(), silence()]);
+            let extra = ExtraOutputs {
+                others: others.each_mut().map(Vec::as_mut_slice),
+                aligned: aligned.each_mut().map(Vec::as_mut_slice),
+            };
+            self.engine.process_multi(&mut [&mut left, &mut right], 2, extra, &self.controls);
+            for side in [0, 1] {
+                self.others[side].extend_from_slice(&others[side]);
+                self.aligned[side].extend_from_slice(&aligned[side]);
+            }
+        } else if self.host_runs {
             self.engine.process(&mut [&mut left, &mut right], 2, &self.controls);
         } else {
             left.fill(0.0);

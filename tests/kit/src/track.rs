@@ -153,11 +153,11 @@ pub type Rendered = (Box<dyn Audio>, Vec<Vec<f32>>);
 /// Feeds `input` through the audio half as fast as the machine can, on a thread of its own, in
 /// blocks of the given lengths over and over.
 pub fn render(mut audio: Box<dyn Audio>, input: &[Vec<f32>], block_frames: &[usize]) -> Result<Rendered> {
-    let layout = audio.layout();
+    let outputs = audio.output_channels();
     let frames = input.first().map_or(0, Vec::len);
     let run = move || -> Result<_> {
         audio.start()?;
-        let mut output = vec![vec![0.0_f32; frames]; layout.outputs];
+        let mut output = vec![vec![0.0_f32; frames]; outputs];
         let (mut start, mut lengths) = (0, block_frames.iter().cycle());
         while start < frames {
             let length = *lengths.next().context("no block lengths")?;
@@ -195,14 +195,14 @@ struct Recorder {
 
 impl Recorder {
     fn new(audio: &dyn Audio, card: SoundCard) -> Self {
-        let layout = audio.layout();
+        let (inputs, outputs) = (audio.layout().inputs, audio.output_channels());
         // A minute without growing; longer takes grow between blocks.
         let room = (card.rate_hz * 60.0) as usize;
         Self {
-            input_block: vec![vec![0.0; card.block_frames]; layout.inputs],
-            output_block: vec![vec![0.0; card.block_frames]; layout.outputs],
-            input: vec![Vec::with_capacity(room); layout.inputs],
-            output: vec![Vec::with_capacity(room); layout.outputs],
+            input_block: vec![vec![0.0; card.block_frames]; inputs],
+            output_block: vec![vec![0.0; card.block_frames]; outputs],
+            input: vec![Vec::with_capacity(room); inputs],
+            output: vec![Vec::with_capacity(room); outputs],
             cost: Vec::with_capacity(room / card.block_frames),
         }
     }

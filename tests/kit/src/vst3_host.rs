@@ -17,7 +17,10 @@ use vst3::Steinberg::*;
 use vst3::{Class, ComPtr, ComRef, ComWrapper, Interface};
 
 use crate::guard;
-use crate::host::{Audio, Block, ChannelLayout, Format, MAX_CHANGES, Parameter, Plugin};
+use crate::host::{Audio, Block, ChannelLayout, Flavour, Format, MAX_CHANGES, Parameter, Plugin};
+
+/// Of all outputs together.
+const MAX_OUTPUT_CHANNELS: usize = 6;
 
 /// One instance of a VST3 plugin whose component is its own controller.
 pub struct Vst3Plugin {
@@ -27,6 +30,7 @@ pub struct Vst3Plugin {
     view: Option<ComPtr<IPlugView>>,
     frame: ComWrapper<Frame>,
     layout: ChannelLayout,
+    flavour: Flavour,
     /// Of [`ProcessModes_`].
     mode: i32,
     realtime_only: bool,
@@ -35,20 +39,21 @@ pub struct Vst3Plugin {
 }
 
 impl Vst3Plugin {
-    /// Creates an instance of the only plugin in the library at `path`.
+    /// Creates an instance of the stereo plugin in the library at `path`.
     pub fn load(path: &Path) -> Result<Self> {
+        Self::load_flavour(path, Flavour::Stereo)
+    }
+
+    /// Creates an instance of a plugin in the library at `path`.
+    pub fn load_flavour(path: &Path, flavour: Flavour) -> Result<Self> {
         let factory = factory(path)?;
         // SAFETY: calls of a live factory with places for their results; the interface pointers
         // that come back are owned by whoever asked for them, and `from_raw` takes that over.
         unsafe {
-            ensure!(
-                factory.countClasses() == 1,
-                "the library has {} VST3 classes, not one",
-                factory.countClasses()
-            );
+            let index = class_index(&factory, flavour)?;
             let mut class: PClassInfo = std::mem::zeroed();
-            check("asking for the class", factory.getClassInfo(0, &mut class))?;
-            let realtime_only = is_realtime_only(&factory);
+            check("asking for the class", factory.getClassInfo(index, &mut class))?;
+            let realtime_only = is_realtime_only(&factory, index);
             let mut object: *mut c_void = std::ptr::null_mut();
             let interface = IComponent::IID.as_ptr().cast::<c_char>();
             check(
@@ -75,6 +80,7 @@ impl Vst3Plugin {
                 view: None,
                 frame: ComWrapper::new(Frame::default()),
                 layout: ChannelLayout::STEREO,
+                flavour,
                 mode: ProcessModes_::kRealtime as i32,
                 realtime_only,
                 _host: host,
@@ -231,16 +237,21 @@ impl Plugin for Vst3Plugin {
             2 => Ok(SpeakerArr::kStereo),
             other => bail!("there is no arrangement of {other} speakers here"),
         };
-        let (mut input, mut output) = (speakers(layout.inputs)?, speakers(layout.outputs)?);
+        let mut input = speakers(layout.inputs)?;
+        let mut outputs = vec![SpeakerArr::kStereo; 1 + self.flavour.extra_outputs()];
+        outputs[0] = speakers(layout.outputs)?;
+        let output_count = outputs.len() as i32;
         // SAFETY: calls of a live plugin with one arrangement per bus.
         unsafe {
             let (audio, inward, outward) =
                 (MediaTypes_::kAudio, BusDirections_::kInput, BusDirections_::kOutput);
-            for direction in [inward, outward] {
+            for (direction, expected) in [(inward, 1), (outward, output_count)] {
                 let count = self.component.getBusCount(audio as i32, direction as i32);
-                ensure!(count == 1, "the plugin has {count} buses on one side, not one");
+                ensure!(count == expected, "the plugin has {count} buses on one side, not {expected}");
             }
-            check("choosing a layout", self.processor.setBusArrangements(&mut input, 1, &mut output, 1))?;
+            let outputs = outputs.as_mut_ptr();
+            let chosen = self.processor.setBusArrangements(&mut input, 1, outputs, output_count);
+            check("choosing a layout", chosen)?;
         }
         self.layout = layout;
         Ok(())
@@ -273,8 +284,10 @@ impl Plugin for Vst3Plugin {
             let size = self.processor.canProcessSampleSize(setup.symbolicSampleSize);
             check("asking for 32-bit audio", size)?;
             check("setting up audio", self.processor.setupProcessing(&mut setup))?;
-            for direction in [BusDirections_::kInput, BusDirections_::kOutput] {
-                self.component.activateBus(MediaTypes_::kAudio as i32, direction as i32, 0, 1);
+            let (audio, input) = (MediaTypes_::kAudio as i32, BusDirections_::kInput as i32);
+            self.component.activateBus(audio, input, 0, 1);
+            for bus in 0..=self.flavour.extra_outputs() as i32 {
+                self.component.activateBus(audio, BusDirections_::kOutput as i32, bus, 1);
             }
             check("activating", self.component.setActive(1))?;
         }
@@ -284,6 +297,7 @@ impl Plugin for Vst3Plugin {
         Ok(Box::new(Vst3Audio {
             processor: self.processor.clone(),
             layout: self.layout,
+            extra_outputs: self.flavour.extra_outputs(),
             mode: self.mode,
             rate_hz,
             input: vec![vec![0.0; max_block_frames]; self.layout.inputs],
@@ -368,6 +382,8 @@ impl Drop for Vst3Plugin {
 struct Vst3Audio {
     processor: ComPtr<IAudioProcessor>,
     layout: ChannelLayout,
+    /// Of two channels each.
+    extra_outputs: usize,
     mode: i32,
     rate_hz: f64,
     /// The plugin may write to its input buffers: these are copies.
@@ -387,6 +403,10 @@ impl Audio for Vst3Audio {
         self.layout
     }
 
+    fn extra_outputs(&self) -> usize {
+        self.extra_outputs
+    }
+
     fn start(&mut self) -> Result<()> {
         // SAFETY: a call of a live, active plugin.
         let result = unsafe { self.processor.setProcessing(1) };
@@ -401,7 +421,7 @@ impl Audio for Vst3Audio {
             buffer[..frames].copy_from_slice(input);
             *pointer = buffer.as_mut_ptr();
         }
-        let mut outputs = [std::ptr::null_mut(); 2];
+        let mut outputs = [std::ptr::null_mut(); MAX_OUTPUT_CHANNELS];
         for (pointer, channel) in outputs.iter_mut().zip(block.output.iter_mut()) {
             *pointer = channel.as_mut_ptr();
         }
@@ -411,13 +431,17 @@ impl Audio for Vst3Audio {
             queue.value.set(value);
         }
         self.changes.count.set(changes.len());
-        let bus = |channels: usize, pointers: &mut [*mut f32; 2]| AudioBusBuffers {
+        let bus = |channels: usize, pointers: &mut [*mut f32]| AudioBusBuffers {
             numChannels: channels as i32,
             silenceFlags: 0,
             __field0: AudioBusBuffers__type0 { channelBuffers32: pointers.as_mut_ptr() },
         };
         let mut input_bus = bus(self.layout.inputs, &mut inputs);
-        let mut output_bus = bus(self.layout.outputs, &mut outputs);
+        let (main, extra) = outputs.split_at_mut(self.layout.outputs);
+        let mut output_buses = [bus(self.layout.outputs, main), bus(0, &mut []), bus(0, &mut [])];
+        for (output, pointers) in output_buses[1..=self.extra_outputs].iter_mut().zip(extra.chunks_mut(2)) {
+            *output = bus(2, pointers);
+        }
         // SAFETY: an all-zero context is a valid one in which no field is marked as valid.
         let mut context: ProcessContext = unsafe { std::mem::zeroed() };
         context.sampleRate = self.rate_hz;
@@ -428,9 +452,9 @@ impl Audio for Vst3Audio {
             symbolicSampleSize: SymbolicSampleSizes_::kSample32 as i32,
             numSamples: frames as i32,
             numInputs: 1,
-            numOutputs: 1,
+            numOutputs: 1 + self.extra_outputs as i32,
             inputs: &mut input_bus,
-            outputs: &mut output_bus,
+            outputs: output_buses.as_mut_ptr(),
             inputParameterChanges: self.changes_pointer.as_ptr(),
             outputParameterChanges: std::ptr::null_mut(),
             inputEvents: std::ptr::null_mut(),
@@ -470,13 +494,26 @@ fn factory(path: &Path) -> Result<ComPtr<IPluginFactory>> {
     }
 }
 
-/// Whether the factory's only class says that it works in real time only.
-fn is_realtime_only(factory: &ComPtr<IPluginFactory>) -> bool {
+/// Where in the factory's list a flavour is.
+fn class_index(factory: &ComPtr<IPluginFactory>, flavour: Flavour) -> Result<i32> {
+    // SAFETY: calls of a live factory with a place for their results, whose texts end with NUL.
+    let found = unsafe {
+        (0..factory.countClasses()).find(|index| {
+            let mut class: PClassInfo = std::mem::zeroed();
+            factory.getClassInfo(*index, &mut class) == kResultOk
+                && std::ffi::CStr::from_ptr(class.name.as_ptr()).to_bytes() == flavour.name().as_bytes()
+        })
+    };
+    found.with_context(|| format!("the factory has no {}", flavour.name()))
+}
+
+/// Whether this class of the factory says that it works in real time only.
+fn is_realtime_only(factory: &ComPtr<IPluginFactory>, index: i32) -> bool {
     let Some(factory) = factory.cast::<IPluginFactory2>() else { return false };
     // SAFETY: a call of a live factory with a place for its result, whose texts end with NUL.
     unsafe {
         let mut class: PClassInfo2 = std::mem::zeroed();
-        factory.getClassInfo2(0, &mut class) == kResultOk
+        factory.getClassInfo2(index, &mut class) == kResultOk
             && std::ffi::CStr::from_ptr(class.subCategories.as_ptr())
                 .to_string_lossy()
                 .split('|')

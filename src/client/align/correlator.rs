@@ -1,0 +1,248 @@
+//! Finds what was sent in what comes back.
+//!
+//! Both are samples at 48 kHz with numbers of their own. A server takes whole frames and hands out whole frames,
+//! and a codec delays by whole frames, so the *lag* between both numbers is a whole number of the shortest
+//! frames, [`GRID`]: only these few lags are compared, and a found one is exact to the sample.
+//!
+//! Each segment of what came back is compared with what may be in it. Both pass through the same two filters
+//! first: one that makes what was sent white, so that only its new, unpredictable part counts, and one that does
+//! so with what came back, so that others' loud tones do not. What repeats itself (a steady tone) fits at more
+//! than one lag, and then none is named.
+
+use std::ops::Range;
+
+/// All lags are multiples of this, in samples: the shortest frame.
+pub(super) const GRID: i64 = 64;
+/// Samples of what came back that are judged at once.
+pub(super) const SEGMENT: usize = 4096;
+/// Most lags compared: 0.4 s.
+const MAX_LAGS: usize = 300;
+/// What was sent is remembered this long, in samples: the longest lag, and a host's longest block.
+const MEMORY: usize = 65_536;
+/// Coefficients of each whitening filter.
+const TAPS: usize = 16;
+/// Samples that both filters need before their first result.
+const WARM_UP: usize = 2 * (TAPS - 1);
+/// Quieter than this (RMS, linear) is silence: −66 dBFS.
+const SILENCE: f64 = 0.0005;
+/// Segments that make a verdict …
+const ENOUGH: u32 = 6;
+/// … or, where nothing else is to be heard, so few.
+const FEW: u32 = 2;
+/// Segments after which an undecided comparison begins anew.
+const TOO_MANY: u32 = 72;
+
+/// One stream's memory and the comparison under way.
+pub(super) struct Correlator {
+    sent: Box<[f32]>,
+    /// Numbers of the samples in `sent`.
+    remembered: Range<i64>,
+    heard: Vec<f32>,
+    /// Number of the first sample in `heard`.
+    heard_start: i64,
+    /// The lags compared: the first, in samples …
+    first_lag: i64,
+    /// … and how well each fits so far: a sum of correlations.
+    scores: Vec<f64>,
+    segments: u32,
+    sounding: u64,
+    scratch: Scratch,
+}
+
+/// Room for one comparison.
+#[derive(Default)]
+struct Scratch {
+    sent: Vec<f32>,
+    heard: Vec<f32>,
+    filtered: Vec<f32>,
+}
+
+impl Correlator {
+    pub(super) fn new() -> Self {
+        Self {
+            sent: vec![0.0; MEMORY].into(),
+            remembered: 0..0,
+            heard: Vec::with_capacity(SEGMENT),
+            heard_start: 0,
+            first_lag: 0,
+            scores: Vec::new(),
+            segments: 0,
+            sounding: 0,
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// Forgets the comparison under way, not what was sent.
+    pub(super) fn restart(&mut self) {
+        self.heard.clear();
+        self.scores.clear();
+        self.segments = 0;
+    }
+
+    /// Samples that were compared and no silence, ever.
+    pub(super) fn sounding(&self) -> u64 {
+        self.sounding
+    }
+
+    /// These were sent, from the sample with the number `start` on.
+    pub(super) fn note_sent(&mut self, start: i64, samples: &[f32]) {
+        if self.remembered.end != start {
+            self.remembered = start..start;
+        }
+        for (number, sample) in (start..).zip(samples) {
+            self.sent[number as usize % MEMORY] = *sample;
+        }
+        self.remembered.end = start + samples.len() as i64;
+        self.remembered.start = self.remembered.start.max(self.remembered.end - MEMORY as i64);
+    }
+
+    /// These came back, from the sample with the number `start` on; the lag is in `lags`. The lag, once it is
+    /// clear.
+    pub(super) fn note_heard(&mut self, start: i64, samples: &[f32], lags: &Range<i64>) -> Option<i64> {
+        if start != self.heard_start + self.heard.len() as i64 {
+            self.heard.clear();
+        }
+        if self.heard.is_empty() {
+            self.heard_start = start;
+        }
+        let room = SEGMENT - self.heard.len();
+        self.heard.extend_from_slice(&samples[..samples.len().min(room)]);
+        if self.heard.len() < SEGMENT {
+            return None;
+        }
+        self.compare(lags);
+        self.heard.clear();
+        let verdict = self.verdict();
+        if verdict.is_some() || self.segments >= TOO_MANY {
+            self.restart();
+        }
+        verdict
+    }
+
+    /// Adds how well this segment fits at each lag.
+    fn compare(&mut self, lags: &Range<i64>) {
+        if self.scores.is_empty() {
+            self.first_lag = lags.start.div_euclid(GRID) * GRID;
+            let count = ((lags.end - self.first_lag) / GRID + 1).clamp(2, MAX_LAGS as i64);
+            self.scores.resize(count as usize, 0.0);
+        }
+        let reach = (self.scores.len() as i64 - 1) * GRID;
+        let first = self.heard_start - self.first_lag - reach;
+        let wanted = first..first + reach + SEGMENT as i64;
+        if wanted.start < self.remembered.start || wanted.end > self.remembered.end {
+            return;
+        }
+        let Scratch { sent, heard, filtered } = &mut self.scratch;
+        sent.clear();
+        sent.extend(wanted.map(|number| self.sent[number as usize % MEMORY]));
+        heard.clear();
+        heard.extend_from_slice(&self.heard);
+        if rms(sent) < SILENCE || rms(heard) < SILENCE {
+            return;
+        }
+        let white_sent = Whitener::of(sent);
+        white_sent.apply(sent, filtered);
+        white_sent.apply(heard, filtered);
+        let white_heard = Whitener::of(heard);
+        white_heard.apply(sent, filtered);
+        white_heard.apply(heard, filtered);
+        debug_assert_eq!(heard.len(), SEGMENT - WARM_UP);
+        // By the loudest stretch, or one that is all but silent would count as much.
+        let mut energy: f64 = dot(&sent[..heard.len()], &sent[..heard.len()]);
+        let mut largest = energy;
+        for (leaving, coming) in sent.iter().zip(&sent[heard.len()..]) {
+            energy += f64::from(coming * coming) - f64::from(leaving * leaving);
+            largest = largest.max(energy);
+        }
+        let scale = (largest * dot(heard, heard)).sqrt();
+        if scale < 1e-12 {
+            return;
+        }
+        for (index, score) in self.scores.iter_mut().rev().enumerate() {
+            let sent = &sent[index * GRID as usize..][..heard.len()];
+            *score += dot(sent, heard) / scale;
+        }
+        self.segments += 1;
+        self.sounding += SEGMENT as u64;
+    }
+
+    fn verdict(&self) -> Option<i64> {
+        /// A fit by chance is one in many millions, in standard deviations.
+        const SIGNIFICANT: f64 = 8.0;
+        /// The next best fits at most so well, relative to the best.
+        const NEXT: f64 = 0.6;
+        /// The same for a quick verdict, and how well the best has to fit.
+        const QUICK: (f64, f64) = (0.3, 0.4);
+        let (mut best, mut next, mut at) = (0.0, 0.0, 0);
+        for (index, score) in self.scores.iter().enumerate() {
+            if *score > best {
+                (next, best, at) = (best, *score, index);
+            } else if *score > next {
+                next = *score;
+            }
+        }
+        let segments = f64::from(self.segments);
+        let quick = self.segments >= FEW && best > QUICK.1 * segments && next < QUICK.0 * best;
+        let clear = self.segments >= ENOUGH
+            && best > SIGNIFICANT * (segments / (SEGMENT - WARM_UP) as f64).sqrt()
+            && next < NEXT * best;
+        (quick || clear).then(|| self.first_lag + at as i64 * GRID)
+    }
+}
+
+/// Leaves of a sound what cannot be foretold from the samples before it.
+struct Whitener([f32; TAPS]);
+
+impl Whitener {
+    /// Levinson's recursion.
+    fn of(signal: &[f32]) -> Self {
+        let mut correlation: [f64; TAPS] =
+            std::array::from_fn(|shift| dot(&signal[shift..], &signal[..signal.len() - shift]));
+        // As if there were noise 60 dB below: keeps the filter tame.
+        correlation[0] = correlation[0] * 1.000_001 + 1e-9;
+        let mut filter = [0.0; TAPS];
+        filter[0] = 1.0;
+        let mut error = correlation[0];
+        for order in 1..TAPS {
+            let reflected: f64 = (0..order).map(|tap| filter[tap] * correlation[order - tap]).sum();
+            let reflection = -reflected / error;
+            let before = filter;
+            for tap in 1..=order {
+                filter[tap] += reflection * before[order - tap];
+            }
+            error *= 1.0 - reflection * reflection;
+            if error <= 0.0 {
+                break;
+            }
+        }
+        Self(std::array::from_fn(|tap| filter[TAPS - 1 - tap] as f32))
+    }
+
+    /// Replaces `signal`, which becomes shorter by the filter's first samples.
+    fn apply(&self, signal: &mut Vec<f32>, spare: &mut Vec<f32>) {
+        spare.clear();
+        spare.extend(
+            signal
+                .windows(TAPS)
+                .map(|window| window.iter().zip(&self.0).map(|(sample, tap)| sample * tap).sum::<f32>()),
+        );
+        std::mem::swap(signal, spare);
+    }
+}
+
+fn rms(signal: &[f32]) -> f64 {
+    (dot(signal, signal) / signal.len().max(1) as f64).sqrt()
+}
+
+/// Sum of products of what both have, in eight sums that the compiler keeps in SIMD registers.
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    let (a, b) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let mut sums = [0.0f32; 8];
+    for (a, b) in a.0.iter().zip(b.0) {
+        for lane in 0..8 {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    let rest: f32 = a.1.iter().zip(b.1).map(|(a, b)| a * b).sum();
+    sums.iter().map(|sum| f64::from(*sum)).sum::<f64>() + f64::from(rest)
+}
