@@ -129,25 +129,31 @@ fn run(case: Case) -> Outcome {
     outcome
 }
 
-/// The figure is right to the sample or off by one frame, where packets meet the server's tick on its edge. Where
-/// there is jitter it is off by up to two frames of 64 samples, and pings, which are few, make it move within the
-/// jitter.
+/// On a steady network the figure is right to the sample, or off by one frame where packets meet the server's tick
+/// on its edge. With jitter it may be off by one frame of 128 samples and a quarter of the jitter: late frames count
+/// less in either buffer's mean. Pings, which are few, make it move by up to the jitter.
 fn check(case: Case) -> Outcome {
     let outcome = run(case);
-    let frames = if case.jitter_ms == 0 { 1.05 } else { 2.67 / outcome.frame_ms + 0.05 };
+    let frame_ms = outcome.frame_ms;
+    let jitter_ms = case.jitter_ms as f64;
+    let frames = if case.jitter_ms == 0 { 1.05 } else { (2.7 + 0.25 * jitter_ms) / frame_ms };
     assert!(outcome.error_frames().abs() < frames, "{case:?}: {outcome:?}");
-    let worst = frames * outcome.frame_ms + case.jitter_ms as f64;
+    let worst = frames * frame_ms + jitter_ms;
     assert!(outcome.worst < worst, "{case:?}: {outcome:?}");
     outcome
 }
 
 #[test]
 fn the_figure_is_true_for_every_block_and_frame() {
+    let mut exact = Vec::new();
     for (seed, block) in [32, 64, 100, 128, 256, 480, 512, 1024].into_iter().enumerate() {
         for frame in [FrameChoice::Samples64, FrameChoice::Samples128] {
-            check(Case { block, frame, seed: seed as u64, ..CASE });
+            let outcome = check(Case { block, frame, seed: seed as u64, ..CASE });
+            exact.push(outcome.error_frames().abs() < 0.05);
         }
     }
+    let most = exact.iter().filter(|exact| **exact).count();
+    assert!(4 * most >= 3 * exact.len(), "only {most} of {} are exact", exact.len());
 }
 
 #[test]

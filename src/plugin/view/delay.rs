@@ -1,7 +1,8 @@
 //! The delay in its parts: in words, so that a player knows which of them can be made smaller.
 
-use egui::Ui;
+use egui::{Ui, vec2};
 
+use super::theme::DARK;
 use super::widgets::{body, caption, row};
 use crate::client::Delay;
 
@@ -16,19 +17,21 @@ pub(super) fn tooltip(ui: &mut Ui, delay: &Delay) {
 pub(super) fn parts(ui: &mut Ui, delay: &Delay) {
     ui.scope(|ui| {
         ui.spacing_mut().item_spacing.y = 2.0;
+        ui.spacing_mut().interact_size.y = 16.0;
         for (name, ms) in delay.parts() {
-            millis(ui, name, ms);
+            row(ui, name, |ui| {
+                ui.label(body(format!("{ms:.1} ms")));
+            });
         }
-        millis(ui, "together", delay.total_ms());
+        let edge = egui::Stroke::new(1.0, DARK.control_edge);
+        let (line, _) = ui.allocate_exact_size(vec2(ui.available_width(), 1.0), egui::Sense::hover());
+        ui.painter().hline(line.x_range(), line.center().y, edge);
+        row(ui, "together", |ui| {
+            ui.label(body(format!("{:.1} ms", delay.total_ms())).strong());
+        });
     });
     ui.label(caption(
         "The host counts as one block in and one block out. What your sound card adds to that is unknown here.",
     ));
     ui.label(caption(format!("Jamulus itself would estimate {:.0} ms.", delay.jamulus_ms)));
-}
-
-fn millis(ui: &mut Ui, name: &str, ms: f32) {
-    row(ui, name, |ui| {
-        ui.label(body(format!("{ms:.1} ms")));
-    });
 }
