@@ -217,6 +217,31 @@ pub struct Delay {
 
 /// Finds `reference` in `recorded`, at a delay of `0..=max_delay` samples; `None` if either is silent.
 pub fn delay(reference: &[f32], recorded: &[f32], max_delay: usize) -> Option<Delay> {
+    let correlations = correlate(reference, recorded, max_delay);
+    let samples = (0..correlations.len()).max_by(|&a, &b| correlations[a].total_cmp(&correlations[b]))?;
+    let heard = recorded.get(samples..)?;
+    let heard = &heard[..heard.len().min(reference.len())];
+    let scale = rms(heard) * rms(&reference[..heard.len()]) * heard.len() as f64;
+    (scale > 0.0).then(|| Delay { samples, correlation: correlations[samples] / scale })
+}
+
+/// The same, with how the peak stands out: divided by the largest magnitude that the correlation has more
+/// than `apart` samples away from it.
+pub fn delay_and_clearness(
+    reference: &[f32],
+    recorded: &[f32],
+    max_delay: usize,
+    apart: usize,
+) -> Option<(Delay, f64)> {
+    let found = delay(reference, recorded, max_delay)?;
+    let correlations = correlate(reference, recorded, max_delay);
+    let elsewhere = correlations.iter().enumerate().filter(|(lag, _)| lag.abs_diff(found.samples) > apart);
+    let rival = elsewhere.map(|(_, correlation)| correlation.abs()).fold(0.0, f64::max);
+    Some((found, correlations[found.samples] / rival))
+}
+
+/// The correlation at each delay of `0..=max_delay` samples, not normalised.
+fn correlate(reference: &[f32], recorded: &[f32], max_delay: usize) -> Vec<f64> {
     let size = (reference.len() + recorded.len().min(reference.len() + max_delay)).next_power_of_two();
     let mut planner = RealFftPlanner::<f64>::new();
     let (forward, backward) = (planner.plan_fft_forward(size), planner.plan_fft_inverse(size));
@@ -234,17 +259,9 @@ pub fn delay(reference: &[f32], recorded: &[f32], max_delay: usize) -> Option<De
     product[size / 2].im = 0.0;
     let mut correlations = backward.make_output_vec();
     backward.process(&mut product, &mut correlations).expect("lengths fit by construction");
-
-    let (samples, peak) = correlations
-        .iter()
-        .take(max_delay + 1)
-        .enumerate()
-        .max_by(|a, b| a.1.total_cmp(b.1))
-        .map(|(samples, peak)| (samples, peak / size as f64))?;
-    let heard = recorded.get(samples..)?;
-    let heard = &heard[..heard.len().min(reference.len())];
-    let scale = rms(heard) * rms(&reference[..heard.len()]) * heard.len() as f64;
-    (scale > 0.0).then(|| Delay { samples, correlation: peak / scale })
+    correlations.truncate(max_delay + 1);
+    correlations.iter_mut().for_each(|value| *value /= size as f64);
+    correlations
 }
 
 /// The middle value; `None` of nothing.
