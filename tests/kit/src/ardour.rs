@@ -9,6 +9,8 @@ use std::process::{ChildStdin, Command};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use tempfile::TempDir;
 
 use crate::child;
@@ -89,10 +91,16 @@ impl Home {
 
     /// A preset of the plugin, as Ardour keeps it.
     pub fn preset(&self, name: &str) -> Result<State> {
-        let bytes = fs::read(self.preset_path(name))?;
-        let end = bytes.get(PRESET_HEADER - 8..PRESET_HEADER).and_then(|place| place.try_into().ok());
-        let end = usize::try_from(u64::from_le_bytes(end.context("the preset is too short")?))?;
-        State::parse(Format::Vst3, bytes.get(PRESET_HEADER..end).context("the preset's list is missing")?)
+        preset_state(&fs::read(self.preset_path(name))?)
+    }
+
+    /// The plugin's state in a saved session's file, a path relative to the home. There must be one such plugin.
+    pub fn saved_state(&self, session: &str) -> Result<State> {
+        let text = fs::read_to_string(self.path().join(session))?;
+        let chunks: Vec<&str> =
+            text.split("<chunk>").skip(1).filter_map(|rest| Some(rest.split_once("</chunk>")?.0)).collect();
+        ensure!(chunks.len() == 1, "there are {} plugin states in {session}", chunks.len());
+        preset_state(&BASE64_STANDARD.decode(chunks[0].trim())?)
     }
 
     /// Puts another state into a copy of the preset `name`.
@@ -126,6 +134,13 @@ impl Home {
             command.env_remove(variable);
         }
     }
+}
+
+/// The state within a VST3 preset.
+fn preset_state(preset: &[u8]) -> Result<State> {
+    let end = preset.get(PRESET_HEADER - 8..PRESET_HEADER).and_then(|place| place.try_into().ok());
+    let end = usize::try_from(u64::from_le_bytes(end.context("the preset is too short")?))?;
+    State::parse(Format::Vst3, preset.get(PRESET_HEADER..end).context("the preset's list is missing")?)
 }
 
 /// A running Ardour.

@@ -112,7 +112,9 @@ impl Rig {
             },
         )?;
         for (index, part) in parts.iter().enumerate() {
-            for (side, (input, output)) in ["left", "right"].iter().zip(ports.inputs.iter().zip(ports.outputs)) {
+            for (side, (input, output)) in
+                ["left", "right"].iter().zip(ports.inputs.iter().zip(ports.outputs))
+            {
                 let (input, output) =
                     (format!("{}:{input}", part.jack_name), format!("{}:{output}", part.jack_name));
                 connect(player.as_client(), &format!("rig play:{index} {side}"), &input)?;
