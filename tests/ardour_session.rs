@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use jamulet::client::{BufferSettings, Handle, Profile, Settings, StreamSettings};
 use jamulet::server::{Config, Options, Server};
 use jamulet::units::{BufferSize, Layout, Quality};
@@ -34,6 +34,11 @@ const BUFFER: u8 = 16;
 const RETURN_DB: f64 = -0.5;
 /// A machine that is late by more than this may be heard.
 const STALL: Duration = Duration::from_millis(5);
+/// What is heard now has been on its way for this long at most, in the buffers of both sides.
+const REACH: usize = RATE / 4;
+/// JACK leaves out whole blocks when the machine stalls. Buffers that are emptier for it get back to their depth
+/// over seconds, the server's by frames at a time.
+const AFTERMATH: usize = 8 * RATE;
 /// The file of the session that Ardour saves.
 const PROJECT: &str = "session/jam.ardour";
 /// The recording is judged in windows of 20 ms.
@@ -81,15 +86,18 @@ const NAMES: &str = r"
     function control(of, value) of:set_value(value, PBD.GroupControlDisposition.NoGroup) end
 ";
 
-/// The plugin's track plays its input, the other one records what comes out of it, unheard.
+/// The plugin's track plays its input, the other one records what comes out of it, unheard. JACK does not make
+/// every connection at the first try: whether all are there.
 const ROUTING: &str = r"
     control(jam:monitoring_control(), 1)
     control(take:monitoring_control(), 2)
-    take:input():disconnect_all(nil)
+    local routed = true
     for side = 0, 1 do
-      local from = jam:output():nth(side):name()
-      assert(take:input():connect(take:input():nth(side), from, nil) == 0, 'cannot connect ' .. from)
+      local from, to = jam:output():nth(side):name(), take:input():nth(side)
+      if not to:connected_to(from) then take:input():connect(to, from, nil) end
+      routed = routed and to:connected_to(from)
     end
+    return routed
 ";
 
 /// Ardour looks for presets once, and again when it is told to.
@@ -176,17 +184,7 @@ struct Performance {
 
 /// Makes a session in Ardour, joins, records, saves, and quits.
 fn record(jack: &JackServer, server: &Server, home: &Home) -> Result<Recorded> {
-    let mut ardour = home.start()?;
-    for piece in [NEW_SESSION, NAMES, ROUTING] {
-        ardour.run(piece)?;
-    }
-    ardour.run("plugin:save_preset('Fresh')")?;
-    add_preset(home, server, true)?;
-    ardour.run(LOAD_PRESET)?;
-    ardour.run(&format!("set('Return level', {RETURN_DB})"))?;
-    ardour.run("set('Connect', 1)")?;
-    wait_for_names(server, &["Zoë"])?;
-
+    let mut ardour = new_project(server, home)?;
     let bobs = music(2);
     let (bob, bobs_track) = bob(bobs.clone())?;
     bob.connect(&server.local_addr().to_string());
@@ -220,6 +218,21 @@ fn record(jack: &JackServer, server: &Server, home: &Home) -> Result<Recorded> {
         bob: Performance { played: bobs, stalls: bobs_stalls },
         file: recorded_file(home)?,
     })
+}
+
+/// A new project whose jam track is in the session as Zoë.
+fn new_project(server: &Server, home: &Home) -> Result<Ardour> {
+    let mut ardour = home.start()?;
+    ardour.run(NEW_SESSION)?;
+    ardour.run(NAMES)?;
+    ardour.wait_until(ROUTING, "true")?;
+    ardour.run("plugin:save_preset('Fresh')")?;
+    add_preset(home, server, true)?;
+    ardour.run(LOAD_PRESET)?;
+    ardour.run(&format!("set('Return level', {RETURN_DB})"))?;
+    ardour.run("set('Connect', 1)")?;
+    wait_for_names(server, &["Zoë"])?;
+    Ok(ardour)
 }
 
 fn save(ardour: &mut Ardour) -> Result<()> {
@@ -325,9 +338,7 @@ fn judge(recorded: &Recorded) -> Result<()> {
 impl Performance {
     /// Whether a stall of the machine may be heard in this part of a file that is `lag` samples behind the music.
     fn stalled_within(&self, lag: usize, part: Range<usize>) -> bool {
-        // What is heard now has been on its way: in the buffers of both sides and of both clients.
-        let reach = 6 * BUFFER as usize * 128;
-        let part = (part.start + lag).saturating_sub(reach)..part.end + lag + reach;
+        let part = (part.start + lag).saturating_sub(AFTERMATH)..part.end + lag + REACH;
         self.stalls.iter().any(|stall| stall.start < part.end && part.start < stall.end)
     }
 }
@@ -483,8 +494,113 @@ fn reopen(server: &Server, home: &Home) -> Result<()> {
 }
 
 fn open_project(home: &Home) -> Result<Ardour> {
-    let mut ardour = home.start()?;
-    ardour.run("load_session('session', 'jam')")?;
-    ardour.run(NAMES)?;
-    Ok(ardour)
+    const ATTEMPTS: usize = 3;
+    for attempt in 1..=ATTEMPTS {
+        let mut ardour = home.start()?;
+        match ardour.run("load_session('session', 'jam')") {
+            Ok(_) => {
+                ardour.run(NAMES)?;
+                return Ok(ardour);
+            }
+            // Now and then Ardour meets JACK at a bad moment, gets no ports and crashes, before it loads any plugin.
+            Err(error)
+                if attempt < ATTEMPTS && format!("{error:?}").contains("Cannot callback the server") =>
+            {
+                println!("attempt {attempt}: {error:#}");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    bail!("Ardour has never opened the project")
+}
+
+#[test]
+fn a_bypassed_plugin_passes_the_track_and_stays_in_the_session() -> Result<()> {
+    let jack = JackServer::start(BLOCK)?;
+    let server = server()?;
+    let home = Home::new()?;
+    home.scan()?;
+    let mut ardour = new_project(&server, &home)?;
+    let part = Part { jack_name: "ardour".into(), play: music(1) };
+    let rig = Rig::start_at(&jack, vec![part], MUSIC_SECONDS, JAM_PORTS)?;
+    ardour.hurry();
+    wait_for_level(&server, "sound", |level_db| level_db > -20.0)?;
+    println!(
+        "active {} enabled {}",
+        ardour.run("return insert:active()")?,
+        ardour.run("return insert:enabled()")?
+    );
+    for (off, on) in
+        [("insert:enable(false)", "insert:enable(true)"), ("processor:deactivate()", "processor:activate()")]
+    {
+        ardour.run(off)?;
+        wait_for_level(&server, "silence", |level_db| level_db < -60.0)?;
+        let from = rig.position();
+        rig.wait_until(from + 2 * RATE)?;
+        ardour.run("return jam:nth_plugin(0):isnil()")?;
+        println!(
+            "{off}: bypass {} active {} enabled {} {:?}",
+            ardour.run("return get('Bypass')")?,
+            ardour.run("return insert:active()")?,
+            ardour.run("return insert:enabled()")?,
+            from
+        );
+        ensure!(names(&server)? == ["Zoë"], "{off} ended the session");
+        ardour.run(on)?;
+        wait_for_level(&server, "sound", |level_db| level_db > -20.0)?;
+    }
+    // Bounce
+    ardour.run("control(jam:rec_enable_control(), 1)")?;
+    ardour.run("Session:maybe_enable_record(false)")?;
+    ardour.run("Session:request_roll(ARDOUR.TransportRequestSource.TRS_UI)")?;
+    ardour.wait_until("return Session:transport_sample() > 240000", "true")?;
+    ardour.run("Session:request_stop(false, false, ARDOUR.TransportRequestSource.TRS_UI)")?;
+    ardour.wait_until("return Session:transport_stopped()", "true")?;
+    ardour.run("control(jam:rec_enable_control(), 0)")?;
+    println!("{:?}", ardour.run("sent = 0 itt = ARDOUR.InterThreadInfo() local r = jam:bounce_range(48000, 192000, itt, processor, true, 'bounced') return r:isnil()"));
+    println!(
+        "{}",
+        String::from_utf8_lossy(
+            &std::process::Command::new("find").arg(home.path().join("session/interchange")).output()?.stdout
+        )
+    );
+    println!("{:?}", names(&server)?);
+    for end in ["Take1_jam-1%L.wav", "bounced"] {
+        for entry in std::fs::read_dir(home.path().join("session/interchange/session/audiofiles"))? {
+            let path = entry?.path();
+            if path.to_str().is_some_and(|path| path.contains(end)) {
+                let [sound, _] = wav::read(&path, RATE as f64)?;
+                let start = if end == "bounced" { 0 } else { 48000 };
+                let sound = &sound[start..start + 140_000];
+                let music = music(1);
+                println!(
+                    "{path:?} {:?}",
+                    [0, 1].map(|side| signal::clear_delay(
+                        sound,
+                        &music[side],
+                        music[side].len() - sound.len(),
+                        48
+                    ))
+                );
+                println!("level {}", rms(sound));
+            }
+        }
+    }
+    let recording = rig.stop()?;
+    println!("{:?}", recording.tracks[0][0].len());
+    ardour.quit().map(drop)
+}
+
+/// Waits until the server hears the only musician at a level, in dBFS, that is `wanted`.
+fn wait_for_level(server: &Server, what: &str, wanted: impl Fn(f32) -> bool) -> Result<()> {
+    let start = pace::now();
+    loop {
+        let levels: Vec<f32> =
+            server.handle().status()?.clients.iter().map(|client| client.level_db).collect();
+        if levels.iter().any(|&level_db| wanted(level_db)) {
+            return Ok(());
+        }
+        ensure!(start.elapsed() < LIMIT, "no {what}: the server hears {levels:?} dBFS");
+        pace::sleep(Duration::from_millis(10));
+    }
 }
