@@ -5,10 +5,9 @@
 
 use std::net::Ipv4Addr;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use jamulet::client::{BufferSettings, Handle, Profile, Settings, StreamSettings};
 use jamulet::server::{Config, Options, Server};
 use jamulet::units::{BufferSize, Layout, Quality};
@@ -53,6 +52,7 @@ const JAM_PORTS: Ports =
 
 /// Two tracks: the jam with the plugin, and the take that records it.
 const NEW_SESSION: &str = r"
+    os.execute('rm -rf session')
     create_session('session', 'jam', 48000)
     function new_track(name)
       local track
@@ -202,8 +202,7 @@ fn record(jack: &JackServer, server: &Server, home: &Home) -> Result<Recorded> {
     ardour.run("Session:request_roll(ARDOUR.TransportRequestSource.TRS_UI)")?;
     ardour.wait_until("return Session:actively_recording()", "true")?;
     rig.wait_until(rig.position() + SECONDS * RATE)?;
-    ardour.run("Session:request_stop(false, false, ARDOUR.TransportRequestSource.TRS_UI)")?;
-    ardour.wait_until("return Session:transport_stopped()", "true")?;
+    stop(&mut ardour)?;
     let mut stalls = watch.stop();
     bob.disconnect();
     let bobs_stalls = bobs_track.stop()?.stalled_at();
@@ -216,14 +215,18 @@ fn record(jack: &JackServer, server: &Server, home: &Home) -> Result<Recorded> {
     Ok(Recorded {
         zoe: Performance { played: zoes, stalls },
         bob: Performance { played: bobs, stalls: bobs_stalls },
-        file: recorded_file(home)?,
+        file: [audio_file(home, "Take1_take-1%L.wav")?, audio_file(home, "Take1_take-1%R.wav")?],
     })
+}
+
+fn stop(ardour: &mut Ardour) -> Result<()> {
+    ardour.run("Session:request_stop(false, false, ARDOUR.TransportRequestSource.TRS_UI)")?;
+    ardour.wait_until("return Session:transport_stopped()", "true")
 }
 
 /// A new project whose jam track is in the session as Zoë.
 fn new_project(server: &Server, home: &Home) -> Result<Ardour> {
-    let mut ardour = home.start()?;
-    ardour.run(NEW_SESSION)?;
+    let mut ardour = home.start(NEW_SESSION)?;
     ardour.run(NAMES)?;
     ardour.wait_until(ROUTING, "true")?;
     ardour.run("plugin:save_preset('Fresh')")?;
@@ -273,21 +276,11 @@ fn bob(music: [Vec<f32>; 2]) -> Result<(Handle, Track)> {
     Ok((handle, Track::play(audio, card, source)?))
 }
 
-/// Left and right of the one recording in the session.
-fn recorded_file(home: &Home) -> Result<[Vec<f32>; 2]> {
-    // Ardour names this folder after the session's own.
-    let folder = home.path().join("session/interchange/session/audiofiles");
-    let side = |end: &str| -> Result<Vec<f32>> {
-        let mut found: Vec<PathBuf> = Vec::new();
-        for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
-            found.push(entry?.path());
-        }
-        found.retain(|path| path.to_str().is_some_and(|path| path.ends_with(end)));
-        ensure!(found.len() == 1, "there are {found:?}, not one file like *{end}");
-        let [sound, _] = wav::read(&found[0], RATE as f64)?;
-        Ok(sound)
-    };
-    Ok([side("%L.wav")?, side("%R.wav")?])
+/// One channel of what Ardour recorded or bounced. It names the folder after the session's own.
+fn audio_file(home: &Home, name: &str) -> Result<Vec<f32>> {
+    let [sound, _] =
+        wav::read(&home.path().join("session/interchange/session/audiofiles").join(name), RATE as f64)?;
+    Ok(sound)
 }
 
 /// Both musicians are in the recording, as loud as they played, from its beginning to its end.
@@ -316,7 +309,10 @@ fn judge(recorded: &Recorded) -> Result<()> {
             }
         }
         let heard = Heard::listen(file, [&zoe.played[side], &bob.played[side]], lags);
-        println!("side {side}: {heard:?}");
+        println!(
+            "side {side}: levels {:?} dB, rest {:.1} dB, disturbed {:?}",
+            heard.levels_db, heard.rest_db, heard.disturbed
+        );
         let undisturbed = 1.0 - heard.disturbed.len() as f64 * WINDOW as f64 / length as f64;
         ensure!(undisturbed > 0.9, "only {undisturbed:.3} of the recording is undisturbed");
         let unexcused: Vec<_> = heard
@@ -494,101 +490,68 @@ fn reopen(server: &Server, home: &Home) -> Result<()> {
 }
 
 fn open_project(home: &Home) -> Result<Ardour> {
-    const ATTEMPTS: usize = 3;
-    for attempt in 1..=ATTEMPTS {
-        let mut ardour = home.start()?;
-        match ardour.run("load_session('session', 'jam')") {
-            Ok(_) => {
-                ardour.run(NAMES)?;
-                return Ok(ardour);
-            }
-            // Now and then Ardour meets JACK at a bad moment, gets no ports and crashes, before it loads any plugin.
-            Err(error)
-                if attempt < ATTEMPTS && format!("{error:?}").contains("Cannot callback the server") =>
-            {
-                println!("attempt {attempt}: {error:#}");
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    bail!("Ardour has never opened the project")
+    let mut ardour = home.start("load_session('session', 'jam')")?;
+    ardour.run(NAMES)?;
+    Ok(ardour)
 }
 
 #[test]
-fn a_bypassed_plugin_passes_the_track_and_stays_in_the_session() -> Result<()> {
-    let jack = JackServer::start(BLOCK)?;
-    let server = server()?;
-    let home = Home::new()?;
-    home.scan()?;
-    let mut ardour = new_project(&server, &home)?;
-    let part = Part { jack_name: "ardour".into(), play: music(1) };
-    let rig = Rig::start_at(&jack, vec![part], MUSIC_SECONDS, JAM_PORTS)?;
-    ardour.hurry();
-    wait_for_level(&server, "sound", |level_db| level_db > -20.0)?;
-    println!(
-        "active {} enabled {}",
-        ardour.run("return insert:active()")?,
-        ardour.run("return insert:enabled()")?
-    );
-    for (off, on) in
-        [("insert:enable(false)", "insert:enable(true)"), ("processor:deactivate()", "processor:activate()")]
-    {
-        ardour.run(off)?;
-        wait_for_level(&server, "silence", |level_db| level_db < -60.0)?;
-        let from = rig.position();
-        rig.wait_until(from + 2 * RATE)?;
-        ardour.run("return jam:nth_plugin(0):isnil()")?;
-        println!(
-            "{off}: bypass {} active {} enabled {} {:?}",
-            ardour.run("return get('Bypass')")?,
-            ardour.run("return insert:active()")?,
-            ardour.run("return insert:enabled()")?,
-            from
-        );
-        ensure!(names(&server)? == ["Zoë"], "{off} ended the session");
-        ardour.run(on)?;
+fn a_bypassed_or_bounced_plugin_passes_the_track_and_stays_in_the_session() -> Result<()> {
+    in_real_time(|| {
+        let jack = JackServer::start(BLOCK)?;
+        let server = server()?;
+        let home = Home::new()?;
+        home.scan()?;
+        let mut ardour = new_project(&server, &home)?;
+        let part = Part { jack_name: "ardour".into(), play: music(1) };
+        let _rig = Rig::start_at(&jack, vec![part], MUSIC_SECONDS, JAM_PORTS)?;
+        ardour.hurry();
         wait_for_level(&server, "sound", |level_db| level_db > -20.0)?;
-    }
-    // Bounce
-    ardour.run("control(jam:rec_enable_control(), 1)")?;
-    ardour.run("Session:maybe_enable_record(false)")?;
-    ardour.run("Session:request_roll(ARDOUR.TransportRequestSource.TRS_UI)")?;
-    ardour.wait_until("return Session:transport_sample() > 240000", "true")?;
-    ardour.run("Session:request_stop(false, false, ARDOUR.TransportRequestSource.TRS_UI)")?;
-    ardour.wait_until("return Session:transport_stopped()", "true")?;
-    ardour.run("control(jam:rec_enable_control(), 0)")?;
-    println!("{:?}", ardour.run("sent = 0 itt = ARDOUR.InterThreadInfo() local r = jam:bounce_range(48000, 192000, itt, processor, true, 'bounced') return r:isnil()"));
-    println!(
-        "{}",
-        String::from_utf8_lossy(
-            &std::process::Command::new("find").arg(home.path().join("session/interchange")).output()?.stdout
-        )
-    );
-    println!("{:?}", names(&server)?);
-    for end in ["Take1_jam-1%L.wav", "bounced"] {
-        for entry in std::fs::read_dir(home.path().join("session/interchange/session/audiofiles"))? {
-            let path = entry?.path();
-            if path.to_str().is_some_and(|path| path.contains(end)) {
-                let [sound, _] = wav::read(&path, RATE as f64)?;
-                let start = if end == "bounced" { 0 } else { 48000 };
-                let sound = &sound[start..start + 140_000];
-                let music = music(1);
-                println!(
-                    "{path:?} {:?}",
-                    [0, 1].map(|side| signal::clear_delay(
-                        sound,
-                        &music[side],
-                        music[side].len() - sound.len(),
-                        48
-                    ))
-                );
-                println!("level {}", rms(sound));
-            }
+
+        // Ardour's bypass button moves the plugin's own bypass. Both tracks are recorded meanwhile.
+        ardour.run("insert:enable(false)")?;
+        ensure!(ardour.run("return get('Bypass')")? == "1.000", "Ardour's button is not our bypass");
+        wait_for_level(&server, "silence", |level_db| level_db < -60.0)?;
+        for piece in ["control(jam:rec_enable_control(), 1)", "control(take:rec_enable_control(), 1)"] {
+            ardour.run(piece)?;
         }
-    }
-    let recording = rig.stop()?;
-    println!("{:?}", recording.tracks[0][0].len());
-    ardour.quit().map(drop)
+        ardour.run("Session:maybe_enable_record(false)")?;
+        ardour.run("Session:request_roll(ARDOUR.TransportRequestSource.TRS_UI)")?;
+        ardour.wait_until("return Session:transport_sample() > 240000", "true")?;
+        stop(&mut ardour)?;
+        for piece in ["control(jam:rec_enable_control(), 0)", "control(take:rec_enable_control(), 0)"] {
+            ardour.run(piece)?;
+        }
+        ensure!(names(&server)? == ["Zoë"], "the bypass ended the session");
+        ardour.run("insert:enable(true)")?;
+        wait_for_level(&server, "sound", |level_db| level_db > -20.0)?;
+
+        // A plugin that Ardour has switched off is not called any more.
+        ardour.run("processor:deactivate()")?;
+        wait_for_level(&server, "silence", |level_db| level_db < -60.0)?;
+        ensure!(names(&server)? == ["Zoë"], "switching the plugin off ended the session");
+        ardour.run("processor:activate()")?;
+        wait_for_level(&server, "sound", |level_db| level_db > -20.0)?;
+
+        ardour.run("progress = ARDOUR.InterThreadInfo()")?;
+        let bounce = "return jam:bounce_range(48000, 192000, progress, processor, true, 'bounced'):isnil()";
+        ensure!(ardour.run(bounce)? == "false", "Ardour did not bounce");
+        ensure!(names(&server)? == ["Zoë"], "the bounce ended the session");
+        wait_for_level(&server, "sound", |level_db| level_db > -20.0)?;
+        ardour.quit()?;
+
+        let [track, take] = ["Take1_jam-1%L.wav", "Take1_take-1%L.wav"].map(|name| audio_file(&home, name));
+        let (track, take, bounced) = (track?, take?, audio_file(&home, "bounced%L.wav")?);
+        ensure!(bounced == track[48_000..192_000], "the bounce is not the track's own sound");
+        let lag =
+            signal::delay(&take[RATE..2 * RATE], &track, 3 * RATE).context("silence was recorded")?.samples;
+        let pairs = take[RATE..4 * RATE].iter().zip(&track[lag..]);
+        let equal = pairs.filter(|(a, b)| a == b).count() as f64 / (3 * RATE) as f64;
+        // Where JACK leaves out a block, the two differ for as long as one is behind the other.
+        let verdict =
+            if equal > 0.95 { Ok(()) } else { Err(anyhow!("{equal:.3} of what passed is the track's")) };
+        Ok((0, verdict))
+    })
 }
 
 /// Waits until the server hears the only musician at a level, in dBFS, that is `wanted`.

@@ -18,7 +18,7 @@ use crate::host::{self, Format, State};
 use crate::stock::{Process, require};
 
 /// Longest that Ardour may take for one thing.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Where Debian puts what is not for the command line.
 const LIBRARIES: &str = "/usr/lib/ardour7";
 /// Bytes of a VST3 preset before the state: `VST3`, version, class, place of the list of chunks.
@@ -77,8 +77,26 @@ impl Home {
         Ok(ended.text)
     }
 
-    /// Starts Ardour on this process's JACK server.
-    pub fn start(&self) -> Result<Ardour> {
+    /// Starts Ardour on this process's JACK server and opens a session with a piece of Lua.
+    pub fn start(&self, open: &str) -> Result<Ardour> {
+        /// Now and then Ardour meets JACK at a bad moment, gets no ports for what it has before any plugin (its
+        /// time code, or a track), goes on without them or crashes. Then it is started again.
+        const BAD_MOMENT: &str = "Cannot callback the server in notification thread";
+        const ATTEMPTS: usize = 5;
+        for _ in 0..ATTEMPTS {
+            let mut ardour = self.launch()?;
+            let opened = ardour.run(open);
+            if ardour.process.log().contains(BAD_MOMENT) {
+                println!("Ardour got no ports from JACK");
+                continue;
+            }
+            opened?;
+            return Ok(ardour);
+        }
+        bail!("Ardour gets no ports from JACK, {ATTEMPTS} times in a row")
+    }
+
+    fn launch(&self) -> Result<Ardour> {
         let mut command = Command::new("ardour7-lua");
         self.isolate(&mut command);
         command.arg(self.path().join("interpreter.lua"));
@@ -167,7 +185,10 @@ impl Ardour {
         };
         match answer("good") {
             Some(answer) => Ok(answer.to_owned()),
-            None => bail!("Ardour, told to {lua}, said: {}", answer("bad").unwrap_or("nothing")),
+            None => {
+                let wrong = answer("bad").unwrap_or("nothing");
+                bail!("Ardour, told to {lua}, said: {wrong}\n{}", self.process.log_tail())
+            }
         }
     }
 
@@ -179,7 +200,11 @@ impl Ardour {
             if answer == wanted {
                 return Ok(());
             }
-            ensure!(Instant::now() < deadline, "{lua} is {answer}, not {wanted}");
+            ensure!(
+                Instant::now() < deadline,
+                "{lua} is {answer}, not {wanted}:\n{}",
+                self.process.log_tail()
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
