@@ -15,7 +15,7 @@ const PARAMETERS: [(&str, &str, bool); 6] = [
     ("Dry monitor level", "off", true),
     ("Mute myself", "Off", true),
     ("Bypass", "Off", true),
-    ("Connect", "Off", false),
+    ("Connect", "Off", true),
 ];
 
 #[test]

@@ -132,7 +132,8 @@ impl JamuletParams {
             mute_me: BoolParam::new("Mute myself", levels.mute_me),
             bypass: BoolParam::new("Bypass", levels.bypass).make_bypass(),
             output: EnumParam::new("Output", OutputChoice::Mix),
-            connect: BoolParam::new("Connect", false).non_automatable().with_callback(Arc::new(on_connect)),
+            // Automatable, although hardly anybody will automate it: Ardour shows no other parameters.
+            connect: BoolParam::new("Connect", false).with_callback(Arc::new(on_connect)),
             strips,
             project: ProjectField(project),
         }

@@ -41,6 +41,10 @@ pub(crate) const WINDOW: &Needs = &Needs {
 /// Real Jamulus to test against, and a sound card that is none for it.
 pub(crate) const PEERS: &Needs = &Needs { packages: &["jamulus", "jackd2"], programs: &["Jamulus", "jackd"] };
 
+/// A real DAW, and a sound card that is none for it.
+pub(crate) const ARDOUR: &Needs =
+    &Needs { packages: &["ardour", "jackd2"], programs: &["ardour7-lua", "jackd"] };
+
 /// The FLAC project's own program, to judge what our recorder writes.
 pub(crate) const FLAC: &Needs = &Needs { packages: &["flac"], programs: &["flac"] };
 

@@ -43,6 +43,7 @@ const SUITES: &[Suite] = &[
     Suite { name: "sim", prefixes: &["sim_", "session_sim"], needs: &[], more: &[] },
     Suite { name: "recorder", prefixes: &["recorder_"], needs: &[setup::FLAC], more: &[] },
     Suite { name: "hosts", prefixes: &["hosts_", "plugin_"], needs: &[setup::WINDOW], more: &[STANDALONE] },
+    Suite { name: "ardour", prefixes: &["ardour_"], needs: &[setup::ARDOUR], more: &[] },
     Suite { name: "interop", prefixes: &["interop_"], needs: &[setup::PEERS, setup::WINDOW], more: &[] },
 ];
 
@@ -287,6 +288,7 @@ mod tests {
         assert_eq!(owner("plugin_state").name, "hosts");
         assert_eq!(owner("sim_network").name, "sim");
         assert_eq!(owner("interop_server").name, "interop");
+        assert_eq!(owner("ardour_session").name, "ardour");
         assert_eq!(owner("protocol_captures").name, "unit");
     }
 

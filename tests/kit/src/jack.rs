@@ -22,12 +22,21 @@ use crate::stock::{JackServer, hurry};
 /// How long a stock client may take to open its ports.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// One stock client at the rig.
+/// One program at the rig, stock clients for the most part.
 pub struct Part {
     /// Name of its JACK client: [`crate::stock::StockClient::jack_name`].
     pub jack_name: String,
     /// What it hears at its left and right input, from the rig's start; silence afterwards.
     pub play: [Vec<f32>; 2],
+}
+
+/// Names of a part's ports, left and right, after the colon.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    /// Where it is played to.
+    pub inputs: [&'static str; 2],
+    /// Where it is recorded from.
+    pub outputs: [&'static str; 2],
 }
 
 /// Plays to and records from stock clients.
@@ -54,9 +63,15 @@ pub struct Recording {
 }
 
 impl Rig {
-    /// Waits for the ports of every part, connects them, and starts to play and to record at most
+    /// Waits for the ports of every stock client, connects them, and starts to play and to record at most
     /// `seconds` of it.
     pub fn start(server: &JackServer, parts: Vec<Part>, seconds: usize) -> Result<Self> {
+        let ports = Ports { inputs: ["input left", "input right"], outputs: ["output left", "output right"] };
+        Self::start_at(server, parts, seconds, ports)
+    }
+
+    /// The same for programs whose ports have other names.
+    pub fn start_at(server: &JackServer, parts: Vec<Part>, seconds: usize, ports: Ports) -> Result<Self> {
         let (player, recorder) = (server.open("rig play")?, server.open("rig record")?);
         let position = Arc::new(AtomicUsize::new(0));
         let start = Arc::new(Start::default());
@@ -97,9 +112,11 @@ impl Rig {
             },
         )?;
         for (index, part) in parts.iter().enumerate() {
-            for side in ["left", "right"] {
+            for (side, (input, output)) in
+                ["left", "right"].iter().zip(ports.inputs.iter().zip(ports.outputs))
+            {
                 let (input, output) =
-                    (format!("{}:input {side}", part.jack_name), format!("{}:output {side}", part.jack_name));
+                    (format!("{}:{input}", part.jack_name), format!("{}:{output}", part.jack_name));
                 connect(player.as_client(), &format!("rig play:{index} {side}"), &input)?;
                 connect(recorder.as_client(), &output, &format!("rig record:{index} {side}"))?;
             }

@@ -1,5 +1,7 @@
 //! What the tests and the demo share: headless hosts, stock peers, a network simulator, signal analysis.
 
+#[cfg(target_os = "linux")]
+pub mod ardour;
 pub mod chart;
 pub mod child;
 pub mod clap_host;

@@ -217,6 +217,34 @@ pub struct Delay {
 
 /// Finds `reference` in `recorded`, at a delay of `0..=max_delay` samples; `None` if either is silent.
 pub fn delay(reference: &[f32], recorded: &[f32], max_delay: usize) -> Option<Delay> {
+    strongest(&correlate(reference, recorded, max_delay), reference, recorded)
+}
+
+/// The same, and how clear it is: the peak divided by the largest magnitude that the correlation has more
+/// than `apart` samples away from it.
+pub fn clear_delay(
+    reference: &[f32],
+    recorded: &[f32],
+    max_delay: usize,
+    apart: usize,
+) -> Option<(Delay, f64)> {
+    let correlations = correlate(reference, recorded, max_delay);
+    let found = strongest(&correlations, reference, recorded)?;
+    let elsewhere = correlations.iter().enumerate().filter(|(lag, _)| lag.abs_diff(found.samples) > apart);
+    let rival = elsewhere.map(|(_, correlation)| correlation.abs()).fold(0.0, f64::max);
+    Some((found, correlations[found.samples] / rival))
+}
+
+fn strongest(correlations: &[f64], reference: &[f32], recorded: &[f32]) -> Option<Delay> {
+    let (samples, peak) = correlations.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1))?;
+    let heard = recorded.get(samples..)?;
+    let heard = &heard[..heard.len().min(reference.len())];
+    let scale = rms(heard) * rms(&reference[..heard.len()]) * heard.len() as f64;
+    (scale > 0.0).then(|| Delay { samples, correlation: peak / scale })
+}
+
+/// The correlation at each delay of `0..=max_delay` samples, not normalised.
+fn correlate(reference: &[f32], recorded: &[f32], max_delay: usize) -> Vec<f64> {
     let size = (reference.len() + recorded.len().min(reference.len() + max_delay)).next_power_of_two();
     let mut planner = RealFftPlanner::<f64>::new();
     let (forward, backward) = (planner.plan_fft_forward(size), planner.plan_fft_inverse(size));
@@ -234,17 +262,9 @@ pub fn delay(reference: &[f32], recorded: &[f32], max_delay: usize) -> Option<De
     product[size / 2].im = 0.0;
     let mut correlations = backward.make_output_vec();
     backward.process(&mut product, &mut correlations).expect("lengths fit by construction");
-
-    let (samples, peak) = correlations
-        .iter()
-        .take(max_delay + 1)
-        .enumerate()
-        .max_by(|a, b| a.1.total_cmp(b.1))
-        .map(|(samples, peak)| (samples, peak / size as f64))?;
-    let heard = recorded.get(samples..)?;
-    let heard = &heard[..heard.len().min(reference.len())];
-    let scale = rms(heard) * rms(&reference[..heard.len()]) * heard.len() as f64;
-    (scale > 0.0).then(|| Delay { samples, correlation: peak / scale })
+    correlations.truncate(max_delay + 1);
+    correlations.iter_mut().for_each(|value| *value /= size as f64);
+    correlations
 }
 
 /// The middle value; `None` of nothing.
@@ -366,6 +386,8 @@ mod tests {
         }
         assert_eq!(delay(&played, &[0.0; 20_000], 100), None);
         assert!(delay(&played, &noise(9, 0.5, 20_000), 4_800).unwrap().correlation < 0.1);
+        assert!(clear_delay(&played, &noise(9, 0.5, 20_000), 4_800, 10).unwrap().1 < 1.5);
+        assert!(clear_delay(&played[..10_000], &played, 4_800, 10).unwrap().1 > 10.0);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -33,12 +33,23 @@ impl Process {
         Self::start_at_home(name, command, super::scratch()?)
     }
 
-    /// The same with `home` as its home, which it keeps as long as it lives.
+    /// The same for one that obeys what comes in on its standard input, at the home that `command` names.
+    pub fn start_with_input(name: &str, command: Command) -> Result<(Self, ChildStdin)> {
+        let mut process = Self::spawn(name, command, super::scratch()?, Stdio::piped())?;
+        let input = process.child.stdin.take().context("the input is piped")?;
+        Ok((process, input))
+    }
+
+    /// The same as [`Self::start`] with `home` as its home, which it keeps as long as it lives.
     pub(super) fn start_at_home(name: &str, mut command: Command, home: TempDir) -> Result<Self> {
+        command.env("HOME", home.path());
+        Self::spawn(name, command, home, Stdio::null())
+    }
+
+    fn spawn(name: &str, mut command: Command, home: TempDir, input: Stdio) -> Result<Self> {
         let log = home.path().join("log");
         let output = File::create(&log)?;
-        command.env("HOME", home.path());
-        command.stdin(Stdio::null()).stderr(output.try_clone()?).stdout(output);
+        command.stdin(input).stderr(output.try_clone()?).stdout(output);
         // SAFETY: prctl is async-signal-safe and touches nothing that the parent's other threads may hold.
         unsafe {
             command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
