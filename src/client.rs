@@ -7,6 +7,7 @@
 mod drift;
 mod driver;
 mod engine;
+mod feedback;
 mod handle;
 mod host_watch;
 mod jam;
@@ -33,6 +34,7 @@ pub use snapshot::*;
 use crate::net::{Waiter, Waker};
 use driver::Driver;
 use engine::EngineLinks;
+use feedback::Ear;
 use handle::{Lifeline, Notify};
 use pump::{Command, PumpLinks};
 use shared::Shared;
@@ -79,6 +81,7 @@ struct Parts {
     commands: Sender<Command>,
     notify: Arc<Notify>,
     engine_links: EngineLinks,
+    ear: Ear,
 }
 
 impl Parts {
@@ -90,21 +93,25 @@ impl Parts {
         let (streams_in, streams) = RingBuffer::new(RING_STREAMS);
         // Every stream under way, the one in use and one being exchanged.
         let (retired, retired_out) = RingBuffer::new(RING_STREAMS + 2);
+        let (points, points_out) = RingBuffer::new(feedback::RING_POINTS);
         let pump_links = PumpLinks {
             uplink: uplink_out,
             downlink: downlink_in,
             streams: streams_in,
             retired: retired_out,
+            points: points_out,
         };
         let pump = Pump::new(Arc::clone(&shared), pump_links, command_receiver, settings);
         let engine_links = EngineLinks { uplink, downlink, streams, retired };
-        (Self { shared, waker, commands, notify: Arc::default(), engine_links }, pump)
+        let ear = Ear::new(points, engine::DEFAULT_RATE_HZ);
+        (Self { shared, waker, commands, notify: Arc::default(), engine_links, ear }, pump)
     }
 
     fn join(self, thread: Option<JoinHandle<()>>) -> (Handle, Engine) {
-        let Self { shared, waker, commands, notify, engine_links } = self;
+        let Self { shared, waker, commands, notify, engine_links, ear } = self;
         let lifeline = Arc::new(Lifeline::new(commands.clone(), waker.clone(), thread));
-        let engine = Engine::new(Arc::clone(&shared), waker.clone(), engine_links, Arc::clone(&lifeline));
+        let engine =
+            Engine::new(Arc::clone(&shared), waker.clone(), engine_links, ear, Arc::clone(&lifeline));
         (Handle::new(shared, waker, commands, notify, lifeline), engine)
     }
 }

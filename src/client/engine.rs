@@ -6,12 +6,16 @@ use std::sync::Arc;
 
 use rtrb::{Consumer, Producer};
 
+use super::feedback::Ear;
 use super::handle::Lifeline;
 use super::shared::{AudioCounts, Shared};
 use super::stream::{DownlinkFrame, FrameBytes, Progress, Stream, UplinkFrame};
 use crate::audio::{DcBlocker, FlushDenormals, Limiter, Played, Resampler, ResamplerError, SampleFifo, tame};
 use crate::net::Waker;
 use crate::units::{Layout, MAX_FRAME_SAMPLES, WIRE_RATE_HZ};
+
+/// Until a host says what it has, in Hz.
+pub(super) const DEFAULT_RATE_HZ: f64 = WIRE_RATE_HZ as f64;
 
 /// What comes back is never louder than this, linear: 6 dB above full scale, where only an accident gets.
 const RETURN_CEILING: f32 = 2.0;
@@ -76,6 +80,7 @@ pub struct Engine {
     /// Sound of all blocks that is no whole microsecond yet.
     micros: f64,
     recent_block: RecentBlock,
+    ear: Ear,
     /// Keeps the network thread alive.
     _lifeline: Arc<Lifeline>,
 }
@@ -95,9 +100,9 @@ impl Engine {
         shared: Arc<Shared>,
         waker: Waker,
         links: EngineLinks,
+        ear: Ear,
         lifeline: Arc<Lifeline>,
     ) -> Self {
-        const DEFAULT_RATE_HZ: f64 = WIRE_RATE_HZ as f64;
         const DEFAULT_BLOCK: usize = 512;
         let rate = Rate::new(DEFAULT_RATE_HZ, DEFAULT_BLOCK).expect("48 kHz can be resampled");
         shared.set_rate_hz(DEFAULT_RATE_HZ);
@@ -116,6 +121,7 @@ impl Engine {
             rendered: false,
             micros: 0.0,
             recent_block: RecentBlock::default(),
+            ear,
             _lifeline: lifeline,
         }
     }
@@ -131,6 +137,7 @@ impl Engine {
         if self.rate.hz != rate_hz || self.rate.max_block != max_block {
             self.rate = Rate::new(rate_hz, max_block)?;
             self.levels.set_rate(rate_hz);
+            self.ear.set_rate(rate_hz);
             self.recent_block = RecentBlock::default();
             self.shared.set_rate_hz(rate_hz);
         }
@@ -159,11 +166,16 @@ impl Engine {
         let renders = self.follow_render(controls);
         // While on trial the network thread has to see each block as it comes.
         let mut pushed = self.shared.is_on_trial() && self.stream.is_some();
+        let hushed = self.shared.is_hushed();
+        self.ear.ask(self.shared.question());
         let mut start = 0;
         while start < frames {
             let piece = start..frames.min(start + self.rate.max_block);
             start = piece.end;
             self.levels.aim(controls, self.receiving, renders);
+            if hushed {
+                self.levels.send.target = 0.0;
+            }
             let dry = self.levels.is_dry();
             if !dry || (self.stream.is_some() && !renders) {
                 self.rate.read(io, input_channels, piece.clone());
@@ -172,10 +184,13 @@ impl Engine {
             }
             if dry {
                 copy_to_all(io, input_channels, piece);
+                self.ear.rest();
                 continue;
             }
             self.shared.meter_receive(self.rate.finish_return(&mut self.levels));
-            self.rate.mix_into(io, piece, &mut self.levels);
+            self.rate.mix_into(io, piece.clone(), &mut self.levels);
+            let (send, back) = (self.levels.send.value, self.levels.back.value);
+            self.ear.hear(&self.rate.dry, io, piece, send, back);
         }
         if let Some(stream) = &self.stream {
             let (playout, counts) = (&stream.playout, self.counts.plus(stream.playout.stats()));

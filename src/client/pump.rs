@@ -8,6 +8,7 @@ use std::time::Duration;
 use crossbeam::channel::Receiver;
 use rtrb::{Consumer, Producer};
 
+use super::feedback::{FeedbackGuard, Point};
 use super::host_watch::HostWatch;
 use super::jam::Jam;
 use super::reconnect::Reconnect;
@@ -34,6 +35,8 @@ pub(super) enum Command {
     Gain(ChannelId, f32),
     Pan(ChannelId, f32),
     AcceptLicence,
+    /// The loop is gone.
+    SendAgain,
     /// A panic was contained elsewhere; the sentence for the window.
     Fault(String),
     /// The plugin is going away.
@@ -81,6 +84,7 @@ pub struct Pump {
     next_refresh: Time,
     audio_counts_at_start: AudioCounts,
     host: HostWatch,
+    feedback: FeedbackGuard,
     rate: UpstreamRate,
     shut_down: bool,
 }
@@ -91,6 +95,7 @@ pub(super) struct PumpLinks {
     pub(super) downlink: Producer<DownlinkFrame>,
     pub(super) streams: Producer<Box<Stream>>,
     pub(super) retired: Consumer<Box<Stream>>,
+    pub(super) points: Consumer<Point>,
 }
 
 enum Phase {
@@ -136,6 +141,7 @@ impl Pump {
             next_refresh: Time::ZERO,
             audio_counts_at_start: AudioCounts::default(),
             host: HostWatch::default(),
+            feedback: FeedbackGuard::default(),
             rate: UpstreamRate::default(),
             shut_down: false,
         }
@@ -183,6 +189,10 @@ impl Pump {
                 self.with_jam(|jam| jam.hold_sound = false);
                 self.picture.licence_required = false;
                 self.dirty = true;
+            }
+            Command::SendAgain => {
+                self.feedback.restart();
+                self.guard_against_feedback();
             }
             Command::Fault(sentence) => {
                 self.picture.fault = Some(sentence);
@@ -235,6 +245,7 @@ impl Pump {
     /// The engine may have made frames: call after every wake-up.
     pub fn handle_uplink(&mut self, now: Time) {
         self.watch_host(now);
+        self.guard_against_feedback();
         let rendering = self.picture.host == HostActivity::Rendering;
         if let Phase::Jamming { jam, .. } = &mut self.phase {
             jam.take_uplink(now, &self.shared, &mut self.links.uplink, rendering);
@@ -309,6 +320,7 @@ impl Pump {
         self.picture = Snapshot { address, fault: self.picture.fault.take(), ..Snapshot::default() };
         self.target.clone_from(&self.picture.address);
         (self.joined, self.reconnect) = (false, None);
+        self.feedback.restart();
         self.approach(now);
     }
 
@@ -572,6 +584,17 @@ impl Pump {
         self.generations
     }
 
+    /// Takes over what the engine has heard, and tells it what follows.
+    fn guard_against_feedback(&mut self) {
+        while let Ok(point) = self.links.points.pop() {
+            self.feedback.note(point);
+        }
+        let muted = self.feedback.is_muted();
+        self.shared.set_feedback(muted, self.feedback.question());
+        self.dirty |= self.picture.feedback != muted;
+        self.picture.feedback = muted;
+    }
+
     /// Takes note of how the host calls, and tells the engine when that cannot be playing.
     fn watch_host(&mut self, now: Time) {
         if !matches!(self.phase, Phase::Jamming { .. }) {
@@ -587,6 +610,7 @@ impl Pump {
     /// Brings figures up to date.
     fn refresh(&mut self, now: Time) {
         self.watch_host(now);
+        self.guard_against_feedback();
         self.apply_layout(now);
         self.settle(now);
         let Phase::Jamming { jam, .. } = &self.phase else { return };

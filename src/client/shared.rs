@@ -22,6 +22,10 @@ pub(super) struct Shared {
     client_buffer: AtomicU8,
     /// Network thread: what the resamplers are to make up for, as the bits of a fraction.
     correction: AtomicU64,
+    /// Network thread: what is sent is muted, for the input gets the session back.
+    hushed: AtomicBool,
+    /// Network thread: number of the last question, see [`super::feedback`].
+    question: AtomicU32,
     /// Network thread: the picture for windows.
     pub(super) snapshot: ArcSwap<Snapshot>,
 
@@ -174,6 +178,21 @@ impl Shared {
 
     pub(super) fn set_correction(&self, correction: f64) {
         self.correction.store(correction.to_bits(), Relaxed);
+    }
+
+    /// What is sent is muted, for the input gets the session back.
+    pub(super) fn is_hushed(&self) -> bool {
+        self.hushed.load(Relaxed)
+    }
+
+    /// Number of the last question, see [`super::feedback::Ear::ask`].
+    pub(super) fn question(&self) -> u32 {
+        self.question.load(Relaxed)
+    }
+
+    pub(super) fn set_feedback(&self, hushed: bool, question: u32) {
+        self.hushed.store(hushed, Relaxed);
+        self.question.store(question, Relaxed);
     }
 
     pub(super) fn publish_audio(&self, buffer_frames: u8, surplus: Option<f32>, counts: AudioCounts) {

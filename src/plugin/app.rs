@@ -91,6 +91,7 @@ impl App {
             }
             Action::Say(text) => handle.chat(&text),
             Action::AcceptLicence => handle.accept_licence(),
+            Action::SendAgain => handle.send_again(),
             Action::Settings(settings) => project.change(|saved| saved.settings = settings),
             Action::Reconnect(reconnect) => project.change(|saved| saved.reconnect = reconnect),
             Action::Latency(latency_ms) => {
