@@ -70,6 +70,8 @@ pub struct Engine {
     progress: Progress,
     /// What both resamplers make up for in this block.
     correction: f64,
+    /// How much faster than nominal the resamplers run, to the wire and from it, as fractions.
+    steering: [f64; 2],
     levels: Levels,
     /// Sound has come back since this session began, and within the last [`SILENT_SAMPLES`].
     receiving: bool,
@@ -116,6 +118,7 @@ impl Engine {
             rate,
             progress: Progress::default(),
             correction: 0.0,
+            steering: [0.0; 2],
             receiving: false,
             missing: 0,
             rendered: false,
@@ -147,6 +150,13 @@ impl Engine {
     /// Forgets sound that is on its way through the engine (a host's "reset"); the session goes on.
     pub fn reset(&mut self) {
         self.rate.clear();
+    }
+
+    /// For tests of the drift loop: how much faster than nominal the resamplers ran in the last block, to the wire and
+    /// from it, as fractions.
+    #[doc(hidden)]
+    pub fn steering(&self) -> [f64; 2] {
+        self.steering
     }
 
     /// One block, in place: `io[..input_channels]` hold the track's sound (one or two channels), and
@@ -294,6 +304,7 @@ impl Engine {
         }
         self.rate.to_wire.set_speed(1.0 / (1.0 + self.correction));
         self.rate.from_wire.set_speed(1.0 + self.correction + trim);
+        self.steering = [-self.correction, self.correction + trim];
     }
 
     /// Encodes this piece for the network; tells whether there is something to send.

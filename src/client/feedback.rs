@@ -190,13 +190,19 @@ const STRIDE: u64 = 16;
 const PADDING: usize = 8;
 /// A pattern that has not begun by then never will: the host does not call, in points.
 const NO_ANSWER: u64 = 2 * POINTS_PER_SECOND as u64;
-/// Questions in a row that may end with a doubt.
-const MAX_QUESTIONS: u32 = 4;
+/// An input follows a pattern when its share is so many times its own error …
+const CERTAIN: f64 = 3.0;
+/// … of which one question may contribute this much, and all in a row have to contribute that much.
+const MOST_EVIDENCE: f64 = 8.0;
+const ENOUGH_EVIDENCE: f64 = 12.0;
+/// Of neighbouring points so many say something new, as a share.
+const INDEPENDENT: f64 = 0.25;
 /// What was found harmless stays so for this long, in points (five minutes), unless it becomes louder by this factor …
 const MEMORY: u64 = 300 * POINTS_PER_SECOND as u64;
 const LOUDER: f32 = 2.0;
-/// … and where doubts remain, this long: one second.
-const DOUBT: u64 = POINTS_PER_SECOND as u64;
+/// … and where doubts remain, a tenth of a second, doubled with each in a row.
+const DOUBT: u64 = POINTS_PER_SECOND as u64 / 10;
+const MAX_DOUBTS: u32 = 8;
 
 /// The network thread's half: decides from [`Point`]s whether what is sent is to be muted.
 pub(super) struct FeedbackGuard {
@@ -210,6 +216,8 @@ pub(super) struct FeedbackGuard {
     state: State,
     /// This level was found harmless, until then.
     harmless: Option<(f32, u64)>,
+    /// Questions in a row that left doubts.
+    doubts: u32,
 }
 
 /// A [`Point`] as it is compared.
@@ -250,20 +258,12 @@ struct Asking {
     asked_at: u64,
     /// Number of the pattern's first point.
     began: Option<u64>,
-    /// The next lag to compare.
-    lag: usize,
-    /// The pattern before this one was followed.
-    confirming: bool,
-    /// Something looked a little like the pattern.
-    doubt: bool,
-    /// Questions in this row, this one included.
-    questions: u32,
-}
-
-impl Asking {
-    fn new(asked_at: u64, confirming: bool, questions: u32) -> Self {
-        Self { asked_at, began: None, lag: 0, confirming, doubt: false, questions }
-    }
+    /// Still to be compared.
+    lags: Range<usize>,
+    /// Of the patterns before this one.
+    evidence: f64,
+    /// Something may have followed this one.
+    unclear: bool,
 }
 
 impl Default for FeedbackGuard {
@@ -275,6 +275,7 @@ impl Default for FeedbackGuard {
             question: 0,
             state: State::Listening,
             harmless: None,
+            doubts: 0,
         }
     }
 }
@@ -288,7 +289,7 @@ impl FeedbackGuard {
         self.points.clear();
         self.early_until = self.count + EARLY;
         self.state = State::Listening;
-        self.harmless = None;
+        (self.harmless, self.doubts) = (None, 0);
     }
 
     /// What is sent is to be muted.
@@ -308,18 +309,18 @@ impl FeedbackGuard {
         }
         self.points.push_back(point.into());
         self.count += 1;
-        match &self.state {
+        self.state = match std::mem::replace(&mut self.state, State::Listening) {
             State::Listening if self.count.is_multiple_of(STRIDE) && self.is_suspicious() => {
-                self.ask(false, 1)
+                self.ask(0..MAX_LAG + 1, 0.0)
             }
-            State::Asking(_) => self.compare(),
-            State::Listening | State::Muted => {}
-        }
+            State::Asking(asking) => self.compare(asking),
+            state => state,
+        };
     }
 
-    fn ask(&mut self, confirming: bool, questions: u32) {
+    fn ask(&mut self, lags: Range<usize>, evidence: f64) -> State {
         self.question = self.question.wrapping_add(1);
-        self.state = State::Asking(Asking::new(self.count, confirming, questions));
+        State::Asking(Asking { asked_at: self.count, began: None, lags, evidence, unclear: false })
     }
 
     /// Whether what is sent is loud enough and has followed what came out for a while.
@@ -367,49 +368,37 @@ impl FeedbackGuard {
     }
 
     /// Looks for the pattern in what came in, at every lag that has passed by now.
-    fn compare(&mut self) {
-        let State::Asking(asking) = &self.state else { return };
+    fn compare(&mut self, mut asking: Asking) -> State {
         let oldest = self.count - self.points.len() as u64;
-        let Some(began) = asking.began.or_else(|| self.pattern_start(asking.asked_at)) else {
-            if self.count - asking.asked_at > NO_ANSWER {
-                self.state = State::Listening;
-            }
-            return;
+        asking.began = asking.began.or_else(|| self.pattern_start(asking.asked_at));
+        let Some(began) = asking.began else {
+            let lost = self.count - asking.asked_at > NO_ANSWER;
+            return if lost { State::Listening } else { State::Asking(asking) };
         };
-        let (mut lag, mut doubt) = (asking.lag, asking.doubt);
-        let (confirming, questions) = (asking.confirming, asking.questions);
-        let Some(first) = began.checked_sub(oldest + PADDING as u64) else {
-            self.state = State::Listening;
-            return;
-        };
+        let Some(first) = began.checked_sub(oldest + PADDING as u64) else { return State::Listening };
         let range = first as usize..first as usize + PATTERN_POINTS + 2 * PADDING;
-        while lag <= MAX_LAG && range.end + lag <= self.points.len() {
+        while asking.lags.start < asking.lags.end && range.end + asking.lags.start <= self.points.len() {
+            let lag = asking.lags.start;
+            asking.lags.start += 1;
             let answer = self.answer(range.clone(), lag);
-            if answer.follows(confirming) && answer.gain * self.way_gain() > LOOP_GAIN {
-                if confirming {
-                    self.state = State::Muted;
-                } else {
-                    self.ask(true, questions + 1);
+            if answer.follows() && answer.gain * self.way_gain() > LOOP_GAIN {
+                let evidence = asking.evidence + answer.certainty().min(MOST_EVIDENCE);
+                if evidence >= ENOUGH_EVIDENCE {
+                    return State::Muted;
                 }
-                return;
+                // From now on only what lies around here counts.
+                return self.ask(lag.saturating_sub(1)..lag + 2, evidence);
             }
-            doubt |= answer.is_doubtful();
-            lag += 1;
+            asking.unclear |= answer.may_follow();
         }
-        if lag <= MAX_LAG {
-            self.state = State::Asking(Asking {
-                began: Some(began),
-                lag,
-                doubt,
-                ..Asking::new(self.count, confirming, questions)
-            });
-        } else if doubt && questions < MAX_QUESTIONS {
-            self.ask(confirming, questions + 1);
-        } else {
-            let memory = if doubt { DOUBT } else { MEMORY };
-            self.harmless = Some((self.sent_level(), self.count + memory));
-            self.state = State::Listening;
+        if asking.lags.start < asking.lags.end {
+            return State::Asking(asking);
         }
+        let unclear = asking.unclear || asking.evidence > 0.0;
+        self.doubts = if unclear { (self.doubts + 1).min(MAX_DOUBTS) } else { 0 };
+        let memory = if unclear { DOUBT << self.doubts } else { MEMORY };
+        self.harmless = Some((self.sent_level(), self.count + memory));
+        State::Listening
     }
 
     /// Number of the point at which the pattern's first soft part begins minus those before it: where the pattern
@@ -443,11 +432,8 @@ impl FeedbackGuard {
         let ratios = mean(&|value| rest(value).1.powi(2));
         let both = mean(&|value| rest(value).0 * rest(value).1);
         let share = both / patterns;
-        Answer {
-            share,
-            explained: both * both / (patterns * ratios),
-            gain: (ratio_mean - share * pattern_mean).exp(),
-        }
+        let error = ((ratios - share * both).max(0.0) / (patterns * INDEPENDENT * length)).sqrt();
+        Answer { share, error, gain: (ratio_mean - share * pattern_mean).exp() }
     }
 }
 
@@ -456,19 +442,151 @@ impl FeedbackGuard {
 struct Answer {
     /// How much of the pattern is in the input: 1 where the output is all that it gets.
     share: f64,
-    /// How much of what changed the pattern explains, 0..=1.
-    explained: f64,
+    /// Standard error of that.
+    error: f64,
     /// From the output to the input, linear.
     gain: f64,
 }
 
 impl Answer {
-    fn follows(self, confirming: bool) -> bool {
-        let (shares, explained) = if confirming { (0.75..1.3, 0.6) } else { (0.6..1.5, 0.4) };
-        shares.contains(&self.share) && self.explained > explained
+    /// How many times its own error the share is.
+    fn certainty(self) -> f64 {
+        self.share / self.error
     }
 
-    fn is_doubtful(self) -> bool {
-        (0.4..2.0).contains(&self.share) && self.explained > 0.3
+    fn follows(self) -> bool {
+        (0.5..1.6).contains(&self.share) && self.certainty() > CERTAIN
+    }
+
+    /// It cannot be ruled out; true of what is no number, too.
+    fn may_follow(self) -> bool {
+        let most = self.share + self.error;
+        most.is_nan() || most > 0.6
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rtrb::{Consumer, RingBuffer};
+
+    use super::*;
+
+    /// A plugin whose return is what was sent a while before, and whose input gets `gain` of its output.
+    struct Loop {
+        ear: Ear,
+        points: Consumer<Point>,
+        guard: FeedbackGuard,
+        sent: VecDeque<f32>,
+        rate_hz: f64,
+        gain: f32,
+        noise: u32,
+        echo: VecDeque<f32>,
+    }
+
+    impl Loop {
+        fn new(rate_hz: f64, gain: f32) -> Self {
+            let (points_in, points) = RingBuffer::new(RING_POINTS);
+            let silence = |seconds: f64| vec![0.0; (seconds * rate_hz) as usize].into();
+            Self {
+                ear: Ear::new(points_in, rate_hz),
+                points,
+                guard: FeedbackGuard::default(),
+                sent: silence(0.03),
+                rate_hz,
+                gain,
+                noise: 1,
+                echo: silence(0.01),
+            }
+        }
+
+        /// Plays noise of `level` for `seconds` on `channels`; tells the largest change that the ear made.
+        fn play(&mut self, seconds: f64, level: f32, channels: usize) -> f32 {
+            let mut change = 0.0_f32;
+            for _ in 0..(seconds * self.rate_hz / 64.0) as usize {
+                let mut input = [0.0; 128];
+                let mut output = [[0.0; 64]; 2];
+                for index in 0..64 {
+                    self.noise = self.noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    let source = level * ((self.noise >> 8) as f32 / 8_388_608.0 - 1.0);
+                    let sample = source + self.gain * self.echo.pop_front().expect("it holds 10 ms");
+                    input[2 * index..2 * index + 2].fill(sample);
+                    let send = if self.guard.is_muted() { 0.0 } else { sample.clamp(-1.0, 1.0) };
+                    self.sent.push_back(send);
+                    let back = self.sent.pop_front().expect("it holds 30 ms");
+                    output.iter_mut().for_each(|channel| channel[index] = back);
+                }
+                let before = output[0];
+                let [left, right] = &mut output;
+                let mut io = [&mut left[..], &mut right[..]];
+                self.ear.ask(self.guard.question());
+                self.ear.hear(&input, &mut io[..channels], 0..64, 1.0, 1.0);
+                change = before.iter().zip(&output[0]).map(|(a, b)| (a - b).abs()).fold(change, f32::max);
+                self.echo.extend(output[0]);
+                while let Ok(point) = self.points.pop() {
+                    self.guard.note(point);
+                }
+            }
+            change
+        }
+    }
+
+    #[test]
+    fn a_loop_is_muted_at_any_rate_and_width() {
+        for rate_hz in [44_100.0, 48_000.0, 192_000.0] {
+            for (channels, gain) in [(1, 1.0), (2, 1.05), (2, 3.0)] {
+                let mut way = Loop::new(rate_hz, gain);
+                way.play(1.0, 0.05, channels);
+                way.play(4.0, 0.05, channels);
+                assert!(way.guard.is_muted(), "{rate_hz} Hz, {channels} channels, gain {gain}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_dies_away_or_never_comes_back_is_not_muted() {
+        for gain in [0.0, 0.3, 0.7] {
+            let mut way = Loop::new(48_000.0, gain);
+            way.play(60.0, 0.3, 2);
+            assert!(!way.guard.is_muted(), "gain {gain}");
+        }
+    }
+
+    #[test]
+    fn the_user_decides_when_to_send_again() {
+        let mut way = Loop::new(48_000.0, 1.5);
+        way.play(5.0, 0.05, 2);
+        assert!(way.guard.is_muted());
+        way.gain = 0.0;
+        way.play(5.0, 0.05, 2);
+        assert!(way.guard.is_muted());
+        way.guard.restart();
+        way.play(20.0, 0.05, 2);
+        assert!(!way.guard.is_muted());
+        way.gain = 1.5;
+        way.play(5.0, 0.05, 2);
+        assert!(way.guard.is_muted());
+    }
+
+    /// What is heard is changed only while there is a question, and few are asked about a tone that stays as it is.
+    #[test]
+    fn the_output_is_touched_rarely_and_by_no_more_than_the_pattern() {
+        let mut way = Loop::new(48_000.0, 0.0);
+        let change = way.play(20.0, 0.3, 2);
+        assert!(change > 0.0 && change <= 0.3 * (1.0 - SOFTER) + 1e-6, "{change}");
+        let asked = way.guard.question();
+        assert!(asked <= 8, "{asked} questions");
+        assert_eq!(way.play(10.0, 0.001, 2), 0.0, "nobody asks about a whisper");
+    }
+
+    #[test]
+    fn garbage_harms_nothing() {
+        let mut guard = FeedbackGuard::default();
+        for (index, value) in
+            [f32::NAN, f32::INFINITY, 0.0, -1.0, f32::MAX].iter().cycle().take(5000).enumerate()
+        {
+            let pattern = if index % 3 == 0 { *value } else { 0.8 };
+            guard.note(Point { input: *value, output: *value, pattern, send: *value, back: *value });
+        }
+        assert!(!guard.is_muted());
     }
 }

@@ -9,6 +9,7 @@ use jamulet::protocol::{Datagram, classify};
 use jamulet::server::{Config, Core};
 use jamulet::units::{Time, WIRE_RATE_HZ};
 
+use crate::guard;
 use crate::netem::{LinkConfig, Path, SplitMix64, earliest};
 
 /// How many samples a host asks for at each call.
@@ -59,6 +60,8 @@ pub struct Musician {
     pub loop_gain: f32,
     /// For the engine.
     pub controls: Controls,
+    /// How far from nominal its resamplers ever ran, as a fraction.
+    pub most_steered: f64,
     /// How often a name was looked up; every name leads to the server.
     pub lookups: usize,
     /// What was heard and has not come back yet.
@@ -105,6 +108,7 @@ impl Musician {
             loop_gain: 0.0,
             echo: vec![[0.0; 2]; blocks.max()].into(),
             controls: Controls::default(),
+            most_steered: 0.0,
             lookups: 0,
             engine,
             pump,
@@ -207,7 +211,9 @@ impl Musician {
             *right += self.loop_gain * echo_right;
         }
         if self.host_runs {
-            self.engine.process(&mut [&mut left, &mut right], 2, &self.controls);
+            let (engine, controls) = (&mut self.engine, &self.controls);
+            guard::watch(|| engine.process(&mut [&mut left, &mut right], 2, controls));
+            self.most_steered = engine.steering().into_iter().map(f64::abs).fold(self.most_steered, f64::max);
         } else {
             left.fill(0.0);
             right.fill(0.0);
