@@ -9,6 +9,7 @@ mod delay;
 mod drift;
 mod driver;
 mod engine;
+mod feedback;
 mod handle;
 mod host_watch;
 mod jam;
@@ -39,6 +40,7 @@ pub use snapshot::*;
 use crate::net::{Waiter, Waker};
 use driver::Driver;
 use engine::EngineLinks;
+use feedback::Ear;
 use handle::{Lifeline, Notify};
 use pump::{Command, PumpLinks};
 use shared::Shared;
@@ -87,6 +89,7 @@ struct Parts {
     commands: Sender<Command>,
     notify: Arc<Notify>,
     engine_links: EngineLinks,
+    ear: Ear,
 }
 
 impl Parts {
@@ -99,22 +102,26 @@ impl Parts {
         let (traces, traces_out) = RingBuffer::new(RING_TRACES);
         // Every stream under way, the one in use and one being exchanged.
         let (retired, retired_out) = RingBuffer::new(RING_STREAMS + 2);
+        let (points, points_out) = RingBuffer::new(feedback::RING_POINTS);
         let pump_links = PumpLinks {
             uplink: uplink_out,
             downlink: downlink_in,
             streams: streams_in,
             retired: retired_out,
             traces: traces_out,
+            points: points_out,
         };
         let pump = Pump::new(Arc::clone(&shared), pump_links, command_receiver, settings);
         let engine_links = EngineLinks { uplink, downlink, streams, retired, traces };
-        (Self { shared, waker, commands, notify: Arc::default(), engine_links }, pump)
+        let ear = Ear::new(points, engine::DEFAULT_RATE_HZ);
+        (Self { shared, waker, commands, notify: Arc::default(), engine_links, ear }, pump)
     }
 
     fn join(self, thread: Option<JoinHandle<()>>) -> (Handle, Engine) {
-        let Self { shared, waker, commands, notify, engine_links } = self;
+        let Self { shared, waker, commands, notify, engine_links, ear } = self;
         let lifeline = Arc::new(Lifeline::new(commands.clone(), waker.clone(), thread));
-        let engine = Engine::new(Arc::clone(&shared), waker.clone(), engine_links, Arc::clone(&lifeline));
+        let engine =
+            Engine::new(Arc::clone(&shared), waker.clone(), engine_links, ear, Arc::clone(&lifeline));
         (Handle::new(shared, waker, commands, notify, lifeline), engine)
     }
 }

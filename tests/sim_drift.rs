@@ -14,7 +14,7 @@ use jamulet::protocol::PacketLayout;
 use jamulet::server::{Config, StreamCounters};
 use jamulet::units::{FrameSize, Layout, Quality, StreamFormat, Time, WIRE_RATE_HZ};
 use jamulet_testkit::chart::{self, Panel};
-use jamulet_testkit::netem::LinkConfig;
+use jamulet_testkit::netem::{LinkConfig, SplitMix64};
 use jamulet_testkit::signal;
 use jamulet_testkit::sim::{Blocks, Jam, Musician, SERVER, Source, StockBuffer};
 
@@ -23,7 +23,8 @@ const TONE_HZ: f64 = 1000.0;
 const AMPLITUDE: f64 = 0.25;
 /// After this long nothing may happen any more.
 const SETTLING: Duration = Duration::from_secs(60);
-/// As a fraction.
+/// As fractions.
+const CENT: f64 = 577.8e-6;
 const TENTH_OF_A_CENT: f64 = 57.8e-6;
 /// What a stock server's automatic size is in a network without jitter is 2 or 3; this is little more.
 const STOCK_FRAMES: usize = 4;
@@ -196,6 +197,10 @@ fn tone(rate_hz: f64) -> Source {
 /// A host on a server, and what it sends: raw sound, so that neither codec noise nor its cost hides anything; the
 /// clocks do not know.
 fn jam(case: Case, source: Source) -> (Jam, StreamFormat) {
+    jam_of_blocks(case, Blocks::Constant(case.block), source)
+}
+
+fn jam_of_blocks(case: Case, blocks: Blocks, source: Source) -> (Jam, StreamFormat) {
     let short = case.block <= 64;
     let frame = if short { FrameChoice::Samples64 } else { FrameChoice::Samples128 };
     let stream = StreamSettings { quality: Quality::Max, layout: Layout::Stereo, frame };
@@ -204,8 +209,7 @@ fn jam(case: Case, source: Source) -> (Jam, StreamFormat) {
     jam.set_server_clock(case.server_ppm);
     let link = LinkConfig { delay: Duration::from_millis(5), jitter: case.jitter, ..LinkConfig::default() };
     let (address, settings) = (([192, 0, 2, 9], 50_000).into(), Settings { stream, ..Settings::default() });
-    let musician =
-        Musician::new(address, settings, case.rate_hz, Blocks::Constant(case.block), source, link, 7);
+    let musician = Musician::new(address, settings, case.rate_hz, blocks, source, link, 7);
     let musician = musician.with_clock(case.host_ppm);
     musician.handle.connect(SERVER);
     jam.musicians.push(musician);
@@ -256,6 +260,8 @@ fn play(case: Case, duration: Duration) -> Vec<Reading> {
         }
     }
     let ear = ear.borrow();
+    let steered = jam.musicians[0].most_steered;
+    assert!(steered < CENT, "{case:?}: the pitch was bent by {:.0} ppm", 1e6 * steered);
     check(case, &readings, heard.worst(0.0), ear.phases.worst(pitch_at_server(case)), ear.blemishes);
     readings
 }
@@ -331,6 +337,40 @@ fn a_server_that_is_off_as_well() {
         Case { rate_hz: 96_000.0, block: 128, host_ppm: 80.0, server_ppm: -80.0, jitter: Duration::ZERO };
     drop(play(host, SHORT));
     drop(play(Case { host_ppm: -150.0, server_ppm: 150.0, ..host }, SHORT));
+}
+
+/// Hosts that ask for another length each time, as some do around loops and automation.
+#[test]
+fn hosts_whose_blocks_vary() {
+    for (host_ppm, max) in [(100.0, 512), (-100.0, 512), (100.0, 2048), (-100.0, 2048)] {
+        let case = Case { rate_hz: 48_000.0, block: max, host_ppm, server_ppm: 0.0, jitter: Duration::ZERO };
+        let blocks = Blocks::Varying { max, rng: SplitMix64::new(5) };
+        let (mut jam, format) = jam_of_blocks(case, blocks, tone(case.rate_hz));
+        let ear = Rc::new(RefCell::new(StockEar::new(format, case)));
+        let listener = Rc::clone(&ear);
+        jam.tap = Some(Box::new(move |now, _, packet| listener.borrow_mut().packet(now, packet)));
+        jam.run(SETTLING);
+        let counters = |jam: &mut Jam| {
+            let stats = jam.musicians[0].handle.snapshot().stats;
+            (stats.lost, stats.late, stats.concealed, stats.slipped, server_counters(jam))
+        };
+        let settled = counters(&mut jam);
+        jam.run(SHORT - SETTLING);
+        let (ear, heard) = (ear.borrow(), &jam.musicians[0].heard[0]);
+        let mut phases = Phases::new(case.rate_hz, TONE_HZ);
+        phases.push(heard);
+        let off = [phases.worst(0.0), ear.phases.worst(pitch_at_server(case))].map(|off| 1e6 * off);
+        let steered = jam.musicians[0].most_steered;
+        println!(
+            "{case:?}, varying: pitch off by {off:.2?} ppm, bent by {:.0} ppm at most, {} blemishes at the server",
+            1e6 * steered,
+            ear.blemishes
+        );
+        assert!(steered < CENT, "{case:?}: the pitch was bent by {:.0} ppm", 1e6 * steered);
+        assert_eq!(counters(&mut jam), settled, "{case:?}: since it has settled");
+        assert_eq!(ear.blemishes, 0, "{case:?}: in a stock server's buffer");
+        assert!(off.into_iter().all(|off| off < 1e6 * TENTH_OF_A_CENT), "{case:?}: {off:?} ppm");
+    }
 }
 
 /// A network's jitter moves buffers, but neither the measure nor what reaches the server on average.

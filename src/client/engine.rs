@@ -7,12 +7,16 @@ use std::sync::Arc;
 use rtrb::{Consumer, Producer};
 
 use super::align::OwnTrack;
+use super::feedback::Ear;
 use super::handle::Lifeline;
 use super::shared::{AudioCounts, BufferPicture, Shared};
 use super::stream::{DownlinkFrame, FrameBytes, Progress, Stream, Trace, UplinkFrame};
 use crate::audio::{DcBlocker, FlushDenormals, Limiter, Played, Resampler, ResamplerError, SampleFifo, tame};
 use crate::net::Waker;
 use crate::units::{Layout, MAX_FRAME_SAMPLES, WIRE_RATE_HZ};
+
+/// Until a host says what it has, in Hz.
+pub(super) const DEFAULT_RATE_HZ: f64 = WIRE_RATE_HZ as f64;
 
 /// What comes back is never louder than this, linear: 6 dB above full scale, where only an accident gets.
 const RETURN_CEILING: f32 = 2.0;
@@ -102,6 +106,8 @@ pub struct Engine {
     progress: Progress,
     /// What both resamplers make up for in this block.
     correction: f64,
+    /// How much faster than nominal the resamplers run, to the wire and from it, as fractions.
+    steering: [f64; 2],
     levels: Levels,
     /// Sound has come back since this session began, and within the last [`SILENT_SAMPLES`].
     receiving: bool,
@@ -112,6 +118,7 @@ pub struct Engine {
     /// Sound of all blocks that is no whole microsecond yet.
     micros: f64,
     recent_block: RecentBlock,
+    ear: Ear,
     /// Keeps the network thread alive.
     _lifeline: Arc<Lifeline>,
 }
@@ -133,9 +140,9 @@ impl Engine {
         shared: Arc<Shared>,
         waker: Waker,
         links: EngineLinks,
+        ear: Ear,
         lifeline: Arc<Lifeline>,
     ) -> Self {
-        const DEFAULT_RATE_HZ: f64 = WIRE_RATE_HZ as f64;
         const DEFAULT_BLOCK: usize = 512;
         let rate = Rate::new(DEFAULT_RATE_HZ, DEFAULT_BLOCK).expect("48 kHz can be resampled");
         shared.set_rate_hz(DEFAULT_RATE_HZ);
@@ -150,11 +157,13 @@ impl Engine {
             rate,
             progress: Progress::default(),
             correction: 0.0,
+            steering: [0.0; 2],
             receiving: false,
             missing: 0,
             rendered: false,
             micros: 0.0,
             recent_block: RecentBlock::default(),
+            ear,
             _lifeline: lifeline,
         }
     }
@@ -170,6 +179,7 @@ impl Engine {
         if self.rate.hz != rate_hz || self.rate.max_block != max_block {
             self.rate = Rate::new(rate_hz, max_block)?;
             self.levels.set_rate(rate_hz);
+            self.ear.set_rate(rate_hz);
             self.recent_block = RecentBlock::default();
             self.shared.set_rate_hz(rate_hz);
             self.shared.set_resampling_ms(self.rate.resampling_ms());
@@ -180,6 +190,13 @@ impl Engine {
     /// Forgets sound that is on its way through the engine (a host's "reset"); the session goes on.
     pub fn reset(&mut self) {
         self.rate.clear();
+    }
+
+    /// For tests of the drift loop: how much faster than nominal the resamplers ran in the last block, to the wire and
+    /// from it, as fractions.
+    #[doc(hidden)]
+    pub fn steering(&self) -> [f64; 2] {
+        self.steering
     }
 
     /// One block, in place: `io[..input_channels]` hold the track's sound (one or two channels), and
@@ -222,11 +239,16 @@ impl Engine {
         let renders = self.follow_render(controls, routing);
         // While on trial the network thread has to see each block as it comes.
         let mut pushed = self.shared.is_on_trial() && self.stream.is_some();
+        let hushed = self.shared.is_hushed();
+        self.ear.ask(self.shared.question());
         let mut start = 0;
         while start < frames {
             let piece = start..frames.min(start + self.rate.max_block);
             start = piece.end;
             self.levels.aim(controls, routing, self.receiving, renders);
+            if hushed {
+                self.levels.send.target = 0.0;
+            }
             let dry = self.levels.is_dry();
             if !dry || (self.stream.is_some() && !renders) {
                 self.rate.read(io, input_channels, piece.clone());
@@ -238,10 +260,13 @@ impl Engine {
                 if let Some(extra) = &mut extra {
                     extra.pass(io, piece);
                 }
+                self.ear.rest();
                 continue;
             }
             self.shared.meter_receive(self.rate.finish_return(&mut self.levels));
-            self.rate.mix_into(io, extra.as_mut(), piece, &mut self.levels);
+            self.rate.mix_into(io, extra.as_mut(), piece.clone(), &mut self.levels);
+            let (send, back) = (self.levels.send.value, self.levels.back.value);
+            self.ear.hear(&self.rate.dry, io, piece, send, back);
         }
         self.shared.publish_alignment(self.rate.own.alignment(), self.rate.own.grown());
         if let Some(stream) = &self.stream {
@@ -361,6 +386,7 @@ impl Engine {
         }
         self.rate.to_wire.set_speed(1.0 / (1.0 + self.correction));
         self.rate.from_wire.set_speed(1.0 + self.correction + trim);
+        self.steering = [-self.correction, self.correction + trim];
     }
 
     /// Encodes this piece for the network; tells whether there is something to send.

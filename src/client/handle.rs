@@ -112,6 +112,12 @@ impl Handle {
         self.command(Command::AcceptLicence);
     }
 
+    /// The user has taken the session out of the track's input: sound may be sent again. See
+    /// [`Snapshot::feedback`].
+    pub fn send_again(&self) {
+        self.command(Command::SendAgain);
+    }
+
     /// The picture of now.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.shared.snapshot.load_full()

@@ -9,6 +9,7 @@ use crossbeam::channel::Receiver;
 use rtrb::{Consumer, Producer};
 
 use super::delay::{Gauge, Way};
+use super::feedback::{FeedbackGuard, Point};
 use super::host_watch::HostWatch;
 use super::jam::Jam;
 use super::mixer::{Mixer, Move, Telling};
@@ -36,6 +37,8 @@ pub(super) enum Command {
     /// A movement on somebody's strip.
     Move(ChannelId, Move),
     AcceptLicence,
+    /// The loop is gone.
+    SendAgain,
     /// A panic was contained elsewhere; the sentence for the window.
     Fault(String),
     /// The plugin is going away.
@@ -84,6 +87,7 @@ pub struct Pump {
     audio_counts_at_start: AudioCounts,
     host: HostWatch,
     mixer: Mixer,
+    feedback: FeedbackGuard,
     rate: UpstreamRate,
     gauge: Gauge,
     shut_down: bool,
@@ -96,6 +100,7 @@ pub(super) struct PumpLinks {
     pub(super) streams: Producer<Box<Stream>>,
     pub(super) retired: Consumer<Box<Stream>>,
     pub(super) traces: Consumer<Trace>,
+    pub(super) points: Consumer<Point>,
 }
 
 enum Phase {
@@ -143,6 +148,7 @@ impl Pump {
             audio_counts_at_start: AudioCounts::default(),
             host: HostWatch::default(),
             mixer: Mixer::default(),
+            feedback: FeedbackGuard::default(),
             rate: UpstreamRate::default(),
             gauge: Gauge::default(),
             shut_down: false,
@@ -192,6 +198,10 @@ impl Pump {
                 self.with_jam(|jam| jam.hold_sound = false);
                 self.picture.licence_required = false;
                 self.dirty = true;
+            }
+            Command::SendAgain => {
+                self.feedback.restart();
+                self.guard_against_feedback();
             }
             Command::Fault(sentence) => {
                 self.picture.fault = Some(sentence);
@@ -244,6 +254,7 @@ impl Pump {
     /// The engine may have made frames: call after every wake-up.
     pub fn handle_uplink(&mut self, now: Time) {
         self.watch_host(now);
+        self.guard_against_feedback();
         let rendering = self.picture.host == HostActivity::Rendering;
         if let Phase::Jamming { jam, .. } = &mut self.phase {
             jam.take_uplink(now, &self.shared, &mut self.links.uplink, rendering);
@@ -322,6 +333,7 @@ impl Pump {
         self.target.clone_from(&self.picture.address);
         (self.joined, self.reconnect) = (false, None);
         self.mixer.clear();
+        self.feedback.restart();
         self.approach(now);
     }
 
@@ -625,6 +637,17 @@ impl Pump {
         self.generations
     }
 
+    /// Takes over what the engine has heard, and tells it what follows.
+    fn guard_against_feedback(&mut self) {
+        while let Ok(point) = self.links.points.pop() {
+            self.feedback.note(point);
+        }
+        let muted = self.feedback.is_muted();
+        self.shared.set_feedback(muted, self.feedback.question());
+        self.dirty |= self.picture.feedback != muted;
+        self.picture.feedback = muted;
+    }
+
     /// Takes note of how the host calls, and tells the engine when that cannot be playing.
     fn watch_host(&mut self, now: Time) {
         if !matches!(self.phase, Phase::Jamming { .. }) {
@@ -640,6 +663,7 @@ impl Pump {
     /// Brings figures up to date.
     fn refresh(&mut self, now: Time) {
         self.watch_host(now);
+        self.guard_against_feedback();
         self.apply_layout(now);
         self.follow_output(now);
         self.settle(now);

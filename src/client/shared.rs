@@ -28,6 +28,10 @@ pub(super) struct Shared {
     correction: AtomicU64,
     /// Network thread: the lag of our own sound in the stream, see [`Self::set_lag`].
     lag: AtomicU64,
+    /// Network thread: what is sent is muted, for the input gets the session back.
+    hushed: AtomicBool,
+    /// Network thread: number of the last question, see [`super::feedback`].
+    question: AtomicU32,
     /// Network thread: the picture for windows.
     pub(super) snapshot: ArcSwap<Snapshot>,
 
@@ -282,6 +286,21 @@ impl Shared {
             _ => Alignment::Exact(ms),
         };
         (alignment, self.alignment_grown.load(Relaxed))
+    }
+
+    /// What is sent is muted, for the input gets the session back.
+    pub(super) fn is_hushed(&self) -> bool {
+        self.hushed.load(Relaxed)
+    }
+
+    /// Number of the last question, see [`super::feedback::Ear::ask`].
+    pub(super) fn question(&self) -> u32 {
+        self.question.load(Relaxed)
+    }
+
+    pub(super) fn set_feedback(&self, hushed: bool, question: u32) {
+        self.hushed.store(hushed, Relaxed);
+        self.question.store(question, Relaxed);
     }
 
     pub(super) fn publish_audio(&self, buffer: BufferPicture, counts: AudioCounts) {

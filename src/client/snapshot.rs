@@ -56,6 +56,9 @@ pub struct Snapshot {
     pub upstream_kbps: f32,
     /// What the host does with the plugin; [`HostActivity::Steady`] while no session is up.
     pub host: HostActivity,
+    /// The track's input gets the session back, and the same sound went round: what is sent is muted until
+    /// [`super::Handle::send_again`].
+    pub feedback: bool,
     /// A panic was contained: what part of Jamulet stopped, in one sentence.
     pub fault: Option<String>,
 }

@@ -89,6 +89,7 @@ impl App {
             Action::Forget(address) => project.forget(&address),
             Action::Say(text) => handle.chat(&text),
             Action::AcceptLicence => handle.accept_licence(),
+            Action::SendAgain => handle.send_again(),
             Action::Settings(settings) => project.choose(settings),
             Action::Reconnect(reconnect) => project.change(|saved| saved.reconnect = reconnect),
             Action::Latency(latency_ms) => {

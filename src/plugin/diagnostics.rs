@@ -153,6 +153,7 @@ fn describe(snapshot: &Snapshot, fault: Option<&str>) -> Value {
         "wrong_size": stats.wrong_size,
         "upstream_kbps": snapshot.upstream_kbps,
         "host": host,
+        "feedback": snapshot.feedback,
         "fault": snapshot.fault.as_deref().or(fault),
     })
 }

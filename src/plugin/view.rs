@@ -81,6 +81,8 @@ pub enum Action {
     Say(String),
     /// Accept the server's licence.
     AcceptLicence,
+    /// The input no longer gets the session back: send again.
+    SendAgain,
     /// Use these settings.
     Settings(Settings),
     /// Join again with the project, or not.

@@ -44,6 +44,9 @@ impl View {
     }
 
     fn session(&mut self, ui: &mut Ui, model: &Model<'_>, own: ChannelId, actions: &mut Vec<Action>) {
+        if model.snapshot.feedback {
+            feedback(ui, actions);
+        }
         if let Some(text) = standing_aside(model) {
             banner(ui, DARK.warn, text);
         }
@@ -117,6 +120,20 @@ impl View {
             }
         });
     }
+}
+
+/// The input gets the session back: what to do, and the way on.
+fn feedback(ui: &mut Ui, actions: &mut Vec<Action>) {
+    banner(
+        ui,
+        DARK.bad,
+        "Jamulet hears itself: this track's input gets the session back, and the sound went round. You are muted. \
+         Take the session out of the input (its routing, or a loudspeaker near the microphone), then send again.",
+    );
+    if button(ui, "Send again", 96.0).clicked() {
+        actions.push(Action::SendAgain);
+    }
+    ui.add_space(8.0);
 }
 
 /// Why nobody hears us, or later than they could, although we are in the session.

@@ -316,6 +316,7 @@ impl Plugin for ClapPlugin {
             events: Vec::with_capacity(MAX_CHANGES),
             answers: EventBuffer::with_capacity(256),
             frames: 0,
+            in_place: false,
         }))
     }
 
@@ -399,6 +400,7 @@ struct ClapAudio {
     events: Vec<ParamValueEvent>,
     answers: EventBuffer,
     frames: u64,
+    in_place: bool,
 }
 
 impl Audio for ClapAudio {
@@ -422,6 +424,16 @@ impl Audio for ClapAudio {
         for (buffer, input) in self.input.iter_mut().zip(block.input) {
             buffer[..frames].copy_from_slice(input);
         }
+        let mut places = [std::ptr::null_mut::<f32>(); 2];
+        for (index, place) in places.iter_mut().enumerate().take(self.layout.inputs) {
+            *place = match block.output.get_mut(index).filter(|_| self.in_place) {
+                Some(output) => {
+                    output.copy_from_slice(block.input[index]);
+                    output.as_mut_ptr()
+                }
+                None => self.input[index].as_mut_ptr(),
+            };
+        }
         self.events.clear();
         for &(id, value) in block.changes.iter().take(MAX_CHANGES) {
             if let Some(range) = find_range(&self.ranges, id) {
@@ -436,9 +448,11 @@ impl Audio for ClapAudio {
         self.answers.clear();
         let input_ports = self.input_ports.with_input_buffers([AudioPortBuffer {
             latency: 0,
-            channels: AudioPortBufferType::f32_input_only(
-                self.input.iter_mut().map(|channel| InputChannel::variable(&mut channel[..frames])),
-            ),
+            channels: AudioPortBufferType::f32_input_only(places[..self.layout.inputs].iter().map(|place| {
+                // SAFETY: each place holds so many samples; where it is an output's, the plugin alone uses both,
+                // and knows that they may be the same.
+                InputChannel::variable(unsafe { std::slice::from_raw_parts_mut(*place, frames) })
+            })),
         }]);
         // Extra outputs are stereo, and only a stereo main output has them.
         let outputs = block.output.chunks_mut(self.layout.outputs);
@@ -455,6 +469,10 @@ impl Audio for ClapAudio {
         })?;
         self.frames += frames as u64;
         Ok(())
+    }
+
+    fn set_in_place(&mut self, in_place: bool) {
+        self.in_place = in_place;
     }
 
     fn stop(&mut self) {

@@ -132,6 +132,9 @@ pub trait Audio: Send {
     /// Processes one block under [`crate::guard::watch`]; on the audio thread.
     fn process(&mut self, block: &mut Block<'_>) -> Result<()>;
 
+    /// Hands over input and output in the same memory from now on, or in different places (as at first).
+    fn set_in_place(&mut self, _in_place: bool) {}
+
     /// Ends audio; on the audio thread.
     fn stop(&mut self);
 }
@@ -140,7 +143,8 @@ pub trait Audio: Send {
 pub struct Block<'a> {
     /// One slice per input channel, all of the same length, at most what was activated for.
     pub input: &'a [&'a [f32]],
-    /// One slice per output channel, as long as the inputs; those of the main output come first.
+    /// One slice per output channel, as long as the inputs; those of the main output come first. With no channels at
+    /// all (and inputs neither) a VST3 host only hands over changes, as some do while nothing plays.
     pub output: &'a mut [&'a mut [f32]],
     /// Parameters to set at the block's start: id and value 0..=1.
     pub changes: &'a [(u32, f64)],

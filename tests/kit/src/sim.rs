@@ -1,5 +1,6 @@
 //! A whole jam on a virtual clock: hosts, clients, network and server in one loop, from a seed.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use jamulet::protocol::{Datagram, classify};
 use jamulet::server::{Config, Core};
 use jamulet::units::{Time, WIRE_RATE_HZ};
 
+use crate::guard;
 use crate::netem::{LinkConfig, Path, SplitMix64, earliest};
 
 /// How many samples a host asks for at each call.
@@ -60,10 +62,16 @@ pub struct Musician {
     /// How often the host calls at once, and how many blocks' time lies between: (1, 1) plays, (8, 8) works
     /// ahead, (50, 1) renders.
     pub calls: (usize, usize),
+    /// How much of what was heard comes back into the input, linear: see [`Musician::with_loop`].
+    pub loop_gain: f32,
     /// For the engine.
     pub controls: Controls,
+    /// How far from nominal its resamplers ever ran, as a fraction.
+    pub most_steered: f64,
     /// How often a name was looked up; every name leads to the server.
     pub lookups: usize,
+    /// What was heard and has not come back yet.
+    echo: VecDeque<[f32; 2]>,
     engine: Engine,
     pump: Pump,
     address: SocketAddr,
@@ -106,7 +114,10 @@ impl Musician {
             aligned: Default::default(),
             host_runs: true,
             calls: (1, 1),
+            loop_gain: 0.0,
+            echo: vec![[0.0; 2]; blocks.max()].into(),
             controls: Controls::default(),
+            most_steered: 0.0,
             lookups: 0,
             engine,
             pump,
@@ -127,6 +138,14 @@ impl Musician {
     /// A host whose clock is faster than it says, by this many parts per million.
     pub fn with_clock(mut self, ppm: f64) -> Self {
         self.rate_hz *= 1.0 + ppm * 1e-6;
+        self
+    }
+
+    /// What is heard comes back into the input, so much louder (linear) and so many samples later (beyond the longest
+    /// block).
+    pub fn with_loop(mut self, gain: f32, delay: usize) -> Self {
+        self.loop_gain = gain;
+        self.echo.extend(vec![[0.0; 2]; delay]);
         self
     }
 
@@ -195,6 +214,11 @@ impl Musician {
         let (mut left, mut right): (Vec<f32>, Vec<f32>) =
             (0..frames as u64).map(|index| (self.source)(self.captured + index)).map(|[l, r]| (l, r)).unzip();
         self.captured += frames as u64;
+        for (left, right) in left.iter_mut().zip(&mut right) {
+            let [echo_left, echo_right] = self.echo.pop_front().unwrap_or_default();
+            *left += self.loop_gain * echo_left;
+            *right += self.loop_gain * echo_right;
+        }
         if self.host_runs && self.multi {
             let silence = || vec![0.0; frames];
             let (mut others, mut aligned) = ([silence(), silence()], [silence(), silence()]);
@@ -202,17 +226,21 @@ impl Musician {
                 others: others.each_mut().map(Vec::as_mut_slice),
                 aligned: aligned.each_mut().map(Vec::as_mut_slice),
             };
-            self.engine.process_multi(&mut [&mut left, &mut right], 2, extra, &self.controls);
+            let (engine, controls) = (&mut self.engine, &self.controls);
+            guard::watch(|| engine.process_multi(&mut [&mut left, &mut right], 2, extra, controls));
             for side in [0, 1] {
                 self.others[side].extend_from_slice(&others[side]);
                 self.aligned[side].extend_from_slice(&aligned[side]);
             }
         } else if self.host_runs {
-            self.engine.process(&mut [&mut left, &mut right], 2, &self.controls);
+            let (engine, controls) = (&mut self.engine, &self.controls);
+            guard::watch(|| engine.process(&mut [&mut left, &mut right], 2, controls));
+            self.most_steered = engine.steering().into_iter().map(f64::abs).fold(self.most_steered, f64::max);
         } else {
             left.fill(0.0);
             right.fill(0.0);
         }
+        self.echo.extend(left.iter().zip(&right).map(|(left, right)| [*left, *right]));
         self.heard[0].extend(left);
         self.heard[1].extend(right);
     }

@@ -305,6 +305,7 @@ impl Plugin for Vst3Plugin {
             changes,
             queues,
             frames: 0,
+            in_place: false,
         }))
     }
 
@@ -392,6 +393,7 @@ struct Vst3Audio {
     changes_pointer: ComPtr<IParameterChanges>,
     queues: Vec<ComWrapper<Queue>>,
     frames: i64,
+    in_place: bool,
 }
 
 // SAFETY: VST3 allows `process` and `setProcessing` on the audio thread, and nothing else of the
@@ -425,6 +427,15 @@ impl Audio for Vst3Audio {
         for (pointer, channel) in outputs.iter_mut().zip(block.output.iter_mut()) {
             *pointer = channel.as_mut_ptr();
         }
+        if self.in_place {
+            for ((pointer, output), input) in inputs.iter_mut().zip(block.output.iter_mut()).zip(block.input)
+            {
+                output.copy_from_slice(input);
+                *pointer = output.as_mut_ptr();
+            }
+        }
+        // Only changes: no buses, no sound.
+        let buses = i32::from(!block.output.is_empty());
         let changes = &block.changes[..block.changes.len().min(MAX_CHANGES)];
         for (queue, &(id, value)) in self.queues.iter().zip(changes) {
             queue.id.set(id);
@@ -451,10 +462,10 @@ impl Audio for Vst3Audio {
             processMode: self.mode,
             symbolicSampleSize: SymbolicSampleSizes_::kSample32 as i32,
             numSamples: frames as i32,
-            numInputs: 1,
-            numOutputs: 1 + self.extra_outputs as i32,
-            inputs: &mut input_bus,
-            outputs: output_buses.as_mut_ptr(),
+            numInputs: buses,
+            numOutputs: if buses > 0 { 1 + self.extra_outputs as i32 } else { 0 },
+            inputs: if buses > 0 { &mut input_bus } else { std::ptr::null_mut() },
+            outputs: if buses > 0 { output_buses.as_mut_ptr() } else { std::ptr::null_mut() },
             inputParameterChanges: self.changes_pointer.as_ptr(),
             outputParameterChanges: std::ptr::null_mut(),
             inputEvents: std::ptr::null_mut(),
@@ -466,6 +477,10 @@ impl Audio for Vst3Audio {
         let result = guard::watch(|| unsafe { processor.process(&mut data) });
         self.frames += frames as i64;
         check("processing", result)
+    }
+
+    fn set_in_place(&mut self, in_place: bool) {
+        self.in_place = in_place;
     }
 
     fn stop(&mut self) {
