@@ -262,7 +262,11 @@ fn bob(music: [Vec<f32>; 2]) -> Result<(Handle, Track)> {
             layout: Layout::Stereo,
             ..StreamSettings::default()
         },
-        buffers: BufferSettings { client: BufferSize::Frames(BUFFER), server: BufferSize::Frames(BUFFER) },
+        buffers: BufferSettings {
+            client: BufferSize::Frames(BUFFER),
+            server: BufferSize::Frames(BUFFER),
+            ..BufferSettings::default()
+        },
     };
     let card = SoundCard { rate_hz: RATE as f64, block_frames: BLOCK as usize, guarded: false };
     let (handle, audio) = Musician::create(settings, card.rate_hz, card.block_frames)?;

@@ -41,7 +41,7 @@ const ROUND: Round =
 fn jam(round: Round, source: Source) -> Jam {
     let stream = StreamSettings { quality: round.quality, ..StreamSettings::default() };
     let small = BufferSize::Frames(4);
-    let buffers = BufferSettings { client: small, server: small };
+    let buffers = BufferSettings { client: small, server: small, ..BufferSettings::default() };
     let settings = Settings { stream, buffers, ..Settings::default() };
     let mut jam = Jam::new(Config::default(), 1);
     let link = LinkConfig { delay: Duration::from_micros(500 * round.ping_ms), ..LinkConfig::default() };
