@@ -504,6 +504,24 @@ mod tests {
         assert_eq!(state.window, WindowSize { width: 4096.0, height: 420.0, zoom: 2.0 });
     }
 
+    #[test]
+    fn recents_are_the_users_and_settings_the_projects() {
+        let user = Arc::new(UserFile::open(None));
+        let older = SavedState { recents: vec!["old".into()], ..SavedState::default() };
+        let new = |saved| Project::new(saved, Arc::clone(&user), None, Arc::default());
+        let (one, other) = (new(older), new(SavedState::default()));
+        one.remember("new");
+        assert_eq!(other.saved().recents, ["new", "old"]);
+        other.forget("old");
+        assert_eq!(one.saved().recents, ["new"]);
+        one.choose(full().settings);
+        assert_eq!((one.saved().settings, other.saved().settings), (full().settings, Settings::default()));
+        assert_eq!(user.data().settings, full().settings, "the next instance starts with them");
+        other.load(SavedState { address: "jam.example.org".into(), ..full() });
+        other.load(SavedState::default());
+        assert_eq!((other.saved().settings, &user.data().settings), (Settings::default(), &full().settings));
+    }
+
     /// The layout's versions so far, as they lie in projects: each is read for ever.
     #[test]
     fn older_and_newer_projects_are_read() {
