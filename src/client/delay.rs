@@ -238,7 +238,9 @@ mod tests {
             assert!((gauge.read(&way).total_ms() - first).abs() < 1e-3);
         }
         way.ping_ms = 54.0;
-        (0..80).for_each(|_| _ = gauge.read(&way));
+        for _ in 0..80 {
+            gauge.read(&way);
+        }
         assert!((gauge.read(&way).total_ms() - first - 40.0).abs() < FRAME_MS);
     }
 }
