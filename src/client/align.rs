@@ -205,7 +205,8 @@ impl Aligner {
         let frames = f32::from(around.server_buffer_frames.unwrap_or(0)) * 0.7;
         let lag = gap + self.codec() + (ping * 48.0 + frames * self.frame_samples() as f32) as i64;
         let tolerance = if self.measured { FAR_OFF } else { OFF };
-        let is_wrong = |known: Lag| !known.exact && !around.rolling && (known.samples - lag).abs() > tolerance;
+        let is_wrong =
+            |known: Lag| !known.exact && !around.rolling && (known.samples - lag).abs() > tolerance;
         if self.lag.is_none_or(is_wrong) {
             self.lag = Some(Lag { samples: lag, exact: false });
             self.measured = false;

@@ -20,15 +20,17 @@ const MAX_LAGS: usize = 300;
 /// What was sent is remembered this long, in samples: the longest lag, and a host's longest block.
 const MEMORY: usize = 65_536;
 /// Coefficients of each whitening filter.
-const TAPS: usize = 16;
+const TAPS: usize = 32;
 /// Samples that both filters need before their first result.
 const WARM_UP: usize = 2 * (TAPS - 1);
 /// Quieter than this (RMS, linear) is silence: −66 dBFS.
 const SILENCE: f64 = 0.0005;
-/// Segments that make a verdict …
-const ENOUGH: usize = 6;
+/// Segments that make a verdict at least …
+const ENOUGH: u32 = 4;
 /// … or, where little else is to be heard, so few: a change is then noticed within half a second.
 const FEW: usize = 2;
+/// … and how much all of them must tell, where 1 is a segment that fits at one lag and nowhere else.
+const TELLING: f64 = 0.25;
 /// Segments after which an undecided comparison begins anew: the lag may have changed meanwhile.
 const TOO_MANY: u32 = 48;
 
@@ -47,6 +49,11 @@ pub(super) struct Correlator {
     /// The same for the last segments alone, oldest first.
     recent: [Vec<f64>; FEW],
     segments: u32,
+    /// How much they tell: the sum of their weights, and of the squares of these …
+    weight: f64,
+    squares: f64,
+    /// … and the weights of the last ones.
+    recent_weights: [f64; FEW],
     sounding: u64,
     scratch: Scratch,
 }
@@ -70,6 +77,9 @@ impl Correlator {
             scores: Vec::new(),
             recent: Default::default(),
             segments: 0,
+            weight: 0.0,
+            squares: 0.0,
+            recent_weights: [0.0; FEW],
             sounding: 0,
             scratch: Scratch::default(),
         }
@@ -81,6 +91,7 @@ impl Correlator {
         self.scores.clear();
         self.recent.iter_mut().for_each(Vec::clear);
         self.segments = 0;
+        (self.weight, self.squares, self.recent_weights) = (0.0, 0.0, [0.0; FEW]);
     }
 
     /// Samples that were compared and no silence, ever.
@@ -164,12 +175,22 @@ impl Correlator {
             return;
         }
         self.recent.rotate_left(1);
-        let scores = self.scores.iter_mut().zip(&mut self.recent[FEW - 1]);
-        for (index, (score, newest)) in scores.rev().enumerate() {
+        let newest = &mut self.recent[FEW - 1];
+        for (index, newest) in newest.iter_mut().rev().enumerate() {
             let sent = &sent[index * GRID as usize..][..heard.len()];
             *newest = dot(sent, heard) / scale;
+        }
+        // What fits nearly as well elsewhere counts little: the middle of a long note beside its beginning.
+        let best = Best::of(newest.iter().copied());
+        let weight = if best.score > 0.0 { 1.0 - best.next / best.score } else { 0.0 };
+        for (score, newest) in self.scores.iter_mut().zip(newest) {
+            *newest *= weight;
             *score += *newest;
         }
+        self.weight += weight;
+        self.squares += weight * weight;
+        self.recent_weights.rotate_left(1);
+        self.recent_weights[FEW - 1] = weight;
         self.segments += 1;
         self.sounding += SEGMENT as u64;
     }
@@ -181,15 +202,18 @@ impl Correlator {
         const NEXT: f64 = 0.6;
         /// The same for a quick verdict, and how well the best has to fit.
         const QUICK: (f64, f64) = (0.3, 0.4);
-        let segments = f64::from(self.segments);
         let best = Best::of(self.scores.iter().copied());
-        let clear = self.segments as usize >= ENOUGH
-            && best.score > SIGNIFICANT * (segments / (SEGMENT - WARM_UP) as f64).sqrt()
+        let chance = (self.squares / (SEGMENT - WARM_UP) as f64).sqrt();
+        let clear = self.segments >= ENOUGH
+            && self.weight > TELLING
+            && best.score > SIGNIFICANT * chance
             && best.next < NEXT * best.score;
         let [earlier, newest] = &self.recent;
         let recent = Best::of(earlier.iter().zip(newest).map(|(earlier, newest)| earlier + newest));
+        let weight: f64 = self.recent_weights.iter().sum();
         let quick = self.segments as usize >= FEW
-            && recent.score > QUICK.1 * FEW as f64
+            && weight > 2.0 * TELLING
+            && recent.score > QUICK.1 * weight
             && recent.next < QUICK.0 * recent.score;
         let index = if quick { Some(recent.index) } else { clear.then_some(best.index) };
         index.map(|index| self.first_lag + index as i64 * GRID)
