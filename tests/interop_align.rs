@@ -86,13 +86,7 @@ fn record(player: &mut Player, client: u8, server: u8) -> Result<Recorded> {
         player.wait_for("the alignment", |snapshot| snapshot.text("alignment") == Some("exact"))?;
         let state = |player: &Player| -> Result<_> {
             let snapshot = player.snapshot()?;
-            let exact = snapshot.text("alignment") == Some("exact");
-            Ok((
-                exact,
-                snapshot.number("alignment_ms"),
-                snapshot.count("slipped"),
-                snapshot.count("concealed"),
-            ))
+            Ok((snapshot.text("alignment") == Some("exact"), snapshot.number("alignment_ms")))
         };
         let before = state(player)?;
         let mix = player.frames() as usize;

@@ -20,7 +20,7 @@ const MAX_LAGS: usize = 300;
 /// What was sent is remembered this long, in samples: the longest lag, and a host's longest block.
 const MEMORY: usize = 65_536;
 /// Coefficients of each whitening filter.
-const TAPS: usize = 32;
+const TAPS: usize = 16;
 /// Samples that both filters need before their first result.
 const WARM_UP: usize = 2 * (TAPS - 1);
 /// Quieter than this (RMS, linear) is silence: −66 dBFS.
