@@ -43,6 +43,8 @@ pub(super) struct Aligner {
     extra: Option<i64>,
     gap: Gap,
     lag: Option<Lag>,
+    /// `lag` was exact once.
+    measured: bool,
     /// A verdict that waits to be repeated.
     pending: Option<i64>,
     /// Our own channel is in the mix, since then; `None` while it is not.
@@ -75,6 +77,7 @@ impl Aligner {
             extra: None,
             gap: Gap::default(),
             lag: None,
+            measured: false,
             pending: None,
             in_mix: Some(now),
             patience_ends: samples_in(PATIENCE),
@@ -179,25 +182,34 @@ impl Aligner {
     }
 
     fn judge(&mut self, found: i64) {
-        let known = self.lag.is_some_and(|lag| lag.exact && lag.samples == found);
-        if known || self.pending.take() == Some(found) {
+        let known = self.measured && self.lag.is_some_and(|lag| lag.samples == found);
+        if known || self.pending == Some(found) {
             self.lag = Some(Lag { samples: found, exact: true });
-            self.listen_again = None;
-        } else {
-            self.pending = Some(found);
+            (self.measured, self.pending, self.listen_again) = (true, None, None);
+            return;
+        }
+        self.pending = Some(found);
+        // It has been something else until now: that is no longer sure.
+        if let Some(lag) = &mut self.lag {
+            lag.exact = false;
         }
     }
 
     /// Where nothing was ever measured: as long as the network and the buffers probably take.
     fn estimate(&mut self, now: Time, around: Surroundings) {
-        /// An estimate is given up when it is off by more than this, in samples.
-        const WRONG: i64 = 480;
+        /// An estimate is given up when it is off by more than this, in samples …
+        const OFF: i64 = 96;
+        /// … and what was measured once, by more than this.
+        const FAR_OFF: i64 = 960;
         let (Some(gap), Some(ping)) = (self.gap.get(now), around.ping_ms) else { return };
         let frames = f32::from(around.server_buffer_frames.unwrap_or(0)) * 0.7;
         let lag = gap + self.codec() + (ping * 48.0 + frames * self.frame_samples() as f32) as i64;
-        let is_wrong = |known: Lag| !known.exact && !around.rolling && (known.samples - lag).abs() > WRONG;
+        let tolerance = if self.measured { FAR_OFF } else { OFF };
+        let is_wrong =
+            |known: Lag| !known.exact && !around.rolling && (known.samples - lag).abs() > tolerance;
         if self.lag.is_none_or(is_wrong) {
             self.lag = Some(Lag { samples: lag, exact: false });
+            self.measured = false;
         }
     }
 

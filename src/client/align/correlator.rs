@@ -25,12 +25,14 @@ const TAPS: usize = 16;
 const WARM_UP: usize = 2 * (TAPS - 1);
 /// Quieter than this (RMS, linear) is silence: −66 dBFS.
 const SILENCE: f64 = 0.0005;
-/// Segments that make a verdict …
-const ENOUGH: u32 = 6;
-/// … or, where nothing else is to be heard, so few.
-const FEW: u32 = 2;
-/// Segments after which an undecided comparison begins anew.
-const TOO_MANY: u32 = 72;
+/// Segments that make a verdict at least …
+const ENOUGH: u32 = 4;
+/// … or, where little else is to be heard, so few: a change is then noticed within half a second.
+const FEW: usize = 2;
+/// … and how much all of them must tell, where 1 is a segment that fits at one lag and nowhere else.
+const TELLING: f64 = 0.25;
+/// Segments after which an undecided comparison begins anew: the lag may have changed meanwhile.
+const TOO_MANY: u32 = 48;
 
 /// One stream's memory and the comparison under way.
 pub(super) struct Correlator {
@@ -44,7 +46,14 @@ pub(super) struct Correlator {
     first_lag: i64,
     /// … and how well each fits so far: a sum of correlations.
     scores: Vec<f64>,
+    /// The same for the last segments alone, oldest first.
+    recent: [Vec<f64>; FEW],
     segments: u32,
+    /// How much they tell: the sum of their weights, and of the squares of these …
+    weight: f64,
+    squares: f64,
+    /// … and the weights of the last ones.
+    recent_weights: [f64; FEW],
     sounding: u64,
     scratch: Scratch,
 }
@@ -66,7 +75,11 @@ impl Correlator {
             heard_start: 0,
             first_lag: 0,
             scores: Vec::new(),
+            recent: Default::default(),
             segments: 0,
+            weight: 0.0,
+            squares: 0.0,
+            recent_weights: [0.0; FEW],
             sounding: 0,
             scratch: Scratch::default(),
         }
@@ -76,7 +89,9 @@ impl Correlator {
     pub(super) fn restart(&mut self) {
         self.heard.clear();
         self.scores.clear();
+        self.recent.iter_mut().for_each(Vec::clear);
         self.segments = 0;
+        (self.weight, self.squares, self.recent_weights) = (0.0, 0.0, [0.0; FEW]);
     }
 
     /// Samples that were compared and no silence, ever.
@@ -125,6 +140,7 @@ impl Correlator {
             self.first_lag = lags.start.div_euclid(GRID) * GRID;
             let count = ((lags.end - self.first_lag) / GRID + 1).clamp(2, MAX_LAGS as i64);
             self.scores.resize(count as usize, 0.0);
+            self.recent.iter_mut().for_each(|recent| recent.resize(count as usize, 0.0));
         }
         let reach = (self.scores.len() as i64 - 1) * GRID;
         let first = self.heard_start - self.first_lag - reach;
@@ -158,10 +174,23 @@ impl Correlator {
         if scale < 1e-12 {
             return;
         }
-        for (index, score) in self.scores.iter_mut().rev().enumerate() {
+        self.recent.rotate_left(1);
+        let newest = &mut self.recent[FEW - 1];
+        for (index, newest) in newest.iter_mut().rev().enumerate() {
             let sent = &sent[index * GRID as usize..][..heard.len()];
-            *score += dot(sent, heard) / scale;
+            *newest = dot(sent, heard) / scale;
         }
+        // What fits nearly as well elsewhere counts little: the middle of a long note beside its beginning.
+        let best = Best::of(newest.iter().copied());
+        let weight = if best.score > 0.0 { 1.0 - best.next / best.score } else { 0.0 };
+        for (score, newest) in self.scores.iter_mut().zip(newest) {
+            *newest *= weight;
+            *score += *newest;
+        }
+        self.weight += weight;
+        self.squares += weight * weight;
+        self.recent_weights.rotate_left(1);
+        self.recent_weights[FEW - 1] = weight;
         self.segments += 1;
         self.sounding += SEGMENT as u64;
     }
@@ -173,20 +202,41 @@ impl Correlator {
         const NEXT: f64 = 0.6;
         /// The same for a quick verdict, and how well the best has to fit.
         const QUICK: (f64, f64) = (0.3, 0.4);
-        let (mut best, mut next, mut at) = (0.0, 0.0, 0);
-        for (index, score) in self.scores.iter().enumerate() {
-            if *score > best {
-                (next, best, at) = (best, *score, index);
-            } else if *score > next {
-                next = *score;
-            }
-        }
-        let segments = f64::from(self.segments);
-        let quick = self.segments >= FEW && best > QUICK.1 * segments && next < QUICK.0 * best;
+        let best = Best::of(self.scores.iter().copied());
+        let chance = (self.squares / (SEGMENT - WARM_UP) as f64).sqrt();
         let clear = self.segments >= ENOUGH
-            && best > SIGNIFICANT * (segments / (SEGMENT - WARM_UP) as f64).sqrt()
-            && next < NEXT * best;
-        (quick || clear).then(|| self.first_lag + at as i64 * GRID)
+            && self.weight > TELLING
+            && best.score > SIGNIFICANT * chance
+            && best.next < NEXT * best.score;
+        let [earlier, newest] = &self.recent;
+        let recent = Best::of(earlier.iter().zip(newest).map(|(earlier, newest)| earlier + newest));
+        let weight: f64 = self.recent_weights.iter().sum();
+        let quick = self.segments as usize >= FEW
+            && weight > 2.0 * TELLING
+            && recent.score > QUICK.1 * weight
+            && recent.next < QUICK.0 * recent.score;
+        let index = if quick { Some(recent.index) } else { clear.then_some(best.index) };
+        index.map(|index| self.first_lag + index as i64 * GRID)
+    }
+}
+
+/// The best of some scores, and the next best.
+#[derive(Default)]
+struct Best {
+    index: usize,
+    score: f64,
+    next: f64,
+}
+
+impl Best {
+    fn of(scores: impl Iterator<Item = f64>) -> Self {
+        scores.enumerate().fold(Self::default(), |best, (index, score)| {
+            if score > best.score {
+                Self { index, score, next: best.score }
+            } else {
+                Self { next: best.next.max(score), ..best }
+            }
+        })
     }
 }
 

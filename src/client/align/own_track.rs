@@ -46,6 +46,8 @@ pub(in crate::client) struct OwnTrack {
     fading: usize,
     /// What is known about `delay`: nothing, or whether it is exact.
     known: Option<bool>,
+    /// It was exact once, so that it is no mere estimate.
+    measured: bool,
     /// A shorter delay would be right, but must wait.
     withheld: bool,
     grown: u64,
@@ -64,6 +66,7 @@ impl OwnTrack {
             delay_before: 0,
             fading: 0,
             known: None,
+            measured: false,
             withheld: false,
             grown: 0,
         }
@@ -75,6 +78,7 @@ impl OwnTrack {
         self.forgotten = self.written;
         self.starts.fill((-1, 0.0));
         self.known = None;
+        self.measured = false;
         self.withheld = false;
     }
 
@@ -112,7 +116,7 @@ impl OwnTrack {
         let Some(wanted) = wanted.filter(|wanted| range.contains(wanted) && self.fading == 0) else { return };
         let scale = (self.hz / f64::from(WIRE_RATE_HZ)).max(1.0);
         let off = wanted - self.delay as f64;
-        let held = rolling && self.known.is_some_and(|known| known || !exact);
+        let held = rolling && self.known.is_some() && (self.measured || !exact);
         self.withheld = held && off < -STEP * scale;
         if self.withheld {
             return;
@@ -121,6 +125,7 @@ impl OwnTrack {
             self.grown += 1;
         }
         self.known = Some(exact);
+        self.measured |= exact;
         if off.abs() > TOLERANCE * scale {
             self.delay_before = std::mem::replace(&mut self.delay, wanted.round() as usize);
             self.fading = (FADE_SECONDS * self.hz) as usize;
