@@ -474,8 +474,11 @@ fn reopen(server: &Server, home: &Home) -> Result<()> {
     ardour.run(LOAD_PRESET)?;
     save(&mut ardour)?;
     ensure!(names(server)? == ["Zoë"], "a preset ended the session");
-    ardour.quit()?;
+    // The project joined by itself, so the control is off; turned on and off it leaves all the same.
+    ardour.run("set('Connect', 1)")?;
+    ardour.run("set('Connect', 0)")?;
     wait_for_names(server, &[])?;
+    ardour.quit()?;
     let project = home.saved_state(PROJECT)?.project()?;
     ensure!(project["joined"] == true && project["reconnect"] == false, "saved: {project}");
 
