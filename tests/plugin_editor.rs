@@ -261,6 +261,7 @@ fn states() -> Vec<(&'static str, Snapshot)> {
         ("host idle", idle_host),
         ("rendering", rendering),
         ("bursts", bursts),
+        ("feedback", Snapshot { feedback: true, ..connected() }),
     ]
 }
 
@@ -335,6 +336,17 @@ fn states_are_told_in_words() {
     assert!(find("host idle").says("host is not running this plugin"));
     assert!(find("rendering").says("host is rendering"));
     assert!(find("bursts").says("anticipative FX"));
+}
+
+#[test]
+fn feedback_is_said_and_ended_here() {
+    for size in [(960.0, 600.0), (600.0, 420.0)] {
+        let mut desk = Desk::new(size.0, size.1).with(Snapshot { feedback: true, ..connected() });
+        let seen = desk.look();
+        seen.assert_tidy(desk.size, "feedback");
+        assert!(seen.says("Jamulet hears itself"), "{:?}", seen.words());
+        assert_eq!(desk.click("Send again"), [Action::SendAgain]);
+    }
 }
 
 #[test]

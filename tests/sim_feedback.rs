@@ -38,12 +38,18 @@ struct Round {
 const ROUND: Round =
     Round { gain: 1.1, ping_ms: 20, quality: Quality::Normal, block: 128, delay_ms: 0, after: 0 };
 
+/// What the client chooses by itself.
+fn frame(round: Round) -> FrameSize {
+    if round.block <= 64 { FrameSize::Samples64 } else { FrameSize::Samples128 }
+}
+
 fn jam(round: Round, source: Source) -> Jam {
     let stream = StreamSettings { quality: round.quality, ..StreamSettings::default() };
+    let frame = frame(round);
     let small = BufferSize::Frames(4);
     let buffers = BufferSettings { client: small, server: small, ..BufferSettings::default() };
     let settings = Settings { stream, buffers, ..Settings::default() };
-    let mut jam = Jam::new(Config::default(), 1);
+    let mut jam = Jam::new(Config { frame, ..Config::default() }, 1);
     let link = LinkConfig { delay: Duration::from_micros(500 * round.ping_ms), ..LinkConfig::default() };
     let address = ([192, 0, 2, 9], 50_000).into();
     let delay = (round.delay_ms as f64 * RATE_HZ / 1000.0) as usize;
@@ -55,8 +61,8 @@ fn jam(round: Round, source: Source) -> Jam {
 }
 
 /// What reaches the server: the peak of each [`WINDOW`].
-fn peaks_at_the_server(jam: &mut Jam, quality: Quality) -> Rc<RefCell<Vec<f32>>> {
-    let format = StreamFormat::stock(FrameSize::Samples128, Layout::Stereo, quality);
+fn peaks_at_the_server(jam: &mut Jam, round: Round) -> Rc<RefCell<Vec<f32>>> {
+    let format = StreamFormat::stock(frame(round), Layout::Stereo, round.quality);
     let layout = PacketLayout { format, block_factor: 1, counter: true };
     let mut decoder = Decoder::new(format).expect("a stock format");
     let peaks = Rc::new(RefCell::new(Vec::new()));
@@ -66,7 +72,8 @@ fn peaks_at_the_server(jam: &mut Jam, quality: Quality) -> Rc<RefCell<Vec<f32>>>
     jam.tap = Some(Box::new(move |_, _, packet| {
         for (frame, _) in layout.frames(packet).into_iter().flatten() {
             let mut pcm = [0.0; 256];
-            decoder.decode(Some(frame), &mut pcm);
+            let pcm = &mut pcm[..2 * format.frame.samples()];
+            decoder.decode(Some(frame), pcm);
             for pair in pcm.as_chunks::<2>().0 {
                 peak = peak.max(pair[0].abs());
                 samples += 1;
@@ -126,7 +133,7 @@ fn sources() -> Vec<(&'static str, Source)> {
 /// Goes round until it is muted, or for `limit`; how long what was sent was loud.
 fn play(round: Round, what: &str, source: Source, limit: u64) -> (bool, Duration) {
     let mut jam = jam(round, source);
-    let peaks = peaks_at_the_server(&mut jam, round.quality);
+    let peaks = peaks_at_the_server(&mut jam, round);
     jam.run(Duration::from_secs(round.after));
     assert!(!is_muted(&jam), "{what}, {round:?}: before there is a loop");
     jam.musicians[0].loop_gain = round.gain;
@@ -212,7 +219,7 @@ fn what_hardly_dies_away_is_either_muted_or_not_loud() {
 #[test]
 fn sending_goes_on_when_the_user_says_so_and_the_guard_stays() {
     let mut jam = jam(ROUND, tone(440.0, 0.2));
-    let peaks = peaks_at_the_server(&mut jam, ROUND.quality);
+    let peaks = peaks_at_the_server(&mut jam, ROUND);
     let until_muted = |jam: &mut Jam| {
         for _ in 0..200 {
             jam.run(Duration::from_millis(50));

@@ -50,6 +50,21 @@ pub(super) struct Point {
     pub(super) back: f32,
 }
 
+impl Point {
+    const SILENCE: Self = Self { input: 0.0, output: 0.0, pattern: 1.0, send: 0.0, back: 0.0 };
+
+    /// The mean of three in a row, with the newest gains.
+    fn mean(points: [Self; 3]) -> Self {
+        let mean = |value: fn(&Self) -> f32| points.iter().map(value).sum::<f32>() / 3.0;
+        Self {
+            input: mean(|point| point.input),
+            output: mean(|point| point.output),
+            pattern: mean(|point| point.pattern),
+            ..points[2]
+        }
+    }
+}
+
 /// The audio thread's half. It never allocates or blocks.
 pub(super) struct Ear {
     points: Producer<Point>,
@@ -202,13 +217,15 @@ const MEMORY: u64 = 300 * POINTS_PER_SECOND as u64;
 const LOUDER: f32 = 2.0;
 /// … and where doubts remain, a tenth of a second, doubled with each in a row.
 const DOUBT: u64 = POINTS_PER_SECOND as u64 / 10;
-const MAX_DOUBTS: u32 = 8;
+const MAX_DOUBTS: u32 = 5;
 
 /// The network thread's half: decides from [`Point`]s whether what is sent is to be muted.
 pub(super) struct FeedbackGuard {
     /// The newest points, and how many there were at all.
     points: VecDeque<Heard>,
     count: u64,
+    /// The two newest, as they came.
+    last: [Point; 2],
     /// Until then it is early.
     early_until: u64,
     /// Number of the last question.
@@ -271,6 +288,7 @@ impl Default for FeedbackGuard {
         Self {
             points: VecDeque::with_capacity(Self::KEPT),
             count: 0,
+            last: [Point::SILENCE; 2],
             early_until: EARLY,
             question: 0,
             state: State::Listening,
@@ -307,7 +325,10 @@ impl FeedbackGuard {
         if self.points.len() == Self::KEPT {
             self.points.pop_front();
         }
-        self.points.push_back(point.into());
+        // The way around takes no whole number of points: what is compared overlaps.
+        let [before, last] = self.last;
+        self.last = [last, point];
+        self.points.push_back(Point::mean([before, last, point]).into());
         self.count += 1;
         self.state = match std::mem::replace(&mut self.state, State::Listening) {
             State::Listening if self.count.is_multiple_of(STRIDE) && self.is_suspicious() => {
