@@ -12,19 +12,22 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ::jack::{
-    AsyncClient, AudioIn, AudioOut, Client, Control, Frames, MidiOut, NotificationHandler, Port,
+    AsyncClient, AudioIn, AudioOut, Client, Control, Frames, MidiOut, NotificationHandler, Port, PortFlags,
     ProcessHandler, ProcessScope, RawMidi,
 };
 use anyhow::{Context as _, Result, bail};
 
 use crate::stock::{JackServer, hurry};
 
-/// How long a stock client may take to open its ports.
+/// JACK's name for ports that carry sound.
+const SOUND: &str = "32 bit float mono audio";
+/// How long a client may take to open its ports.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// One stock client at the rig.
+/// One client at the rig, stock or ours.
 pub struct Part {
-    /// Name of its JACK client: [`crate::stock::StockClient::jack_name`].
+    /// Name of its JACK client: [`crate::stock::StockClient::jack_name`]. It has two inputs and two outputs for
+    /// sound, whose names come left before right in the alphabet.
     pub jack_name: String,
     /// What it hears at its left and right input, from the rig's start; silence afterwards.
     pub play: [Vec<f32>; 2],
@@ -97,11 +100,11 @@ impl Rig {
             },
         )?;
         for (index, part) in parts.iter().enumerate() {
-            for side in ["left", "right"] {
-                let (input, output) =
-                    (format!("{}:input {side}", part.jack_name), format!("{}:output {side}", part.jack_name));
-                connect(player.as_client(), &format!("rig play:{index} {side}"), &input)?;
-                connect(recorder.as_client(), &output, &format!("rig record:{index} {side}"))?;
+            let inputs = sound_ports(player.as_client(), &part.jack_name, PortFlags::IS_INPUT)?;
+            let outputs = sound_ports(player.as_client(), &part.jack_name, PortFlags::IS_OUTPUT)?;
+            for (side, (input, output)) in ["left", "right"].iter().zip(inputs.iter().zip(&outputs)) {
+                connect(player.as_client(), &format!("rig play:{index} {side}"), input)?;
+                connect(recorder.as_client(), output, &format!("rig record:{index} {side}"))?;
             }
             let midi_input = format!("{}:input midi", part.jack_name);
             if player.as_client().port_by_name(&midi_input).is_some() {
@@ -301,6 +304,22 @@ impl NotificationHandler for XrunLog {
         // Nobody listens any more once the rig has stopped.
         let _ = self.log.send(client.frame_time());
         Control::Continue
+    }
+}
+
+/// Left and right of a client's ports in one direction, as soon as both exist.
+fn sound_ports(client: &Client, name: &str, direction: PortFlags) -> Result<[String; 2]> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut ports = client.ports(Some(&format!("^{name}:")), Some(SOUND), direction);
+        ports.sort();
+        match <[String; 2]>::try_from(ports) {
+            Ok(ports) => return Ok(ports),
+            Err(ports) if Instant::now() > deadline => {
+                bail!("{name} should have two ports for sound ({direction:?}), but has {ports:?}")
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
     }
 }
 
