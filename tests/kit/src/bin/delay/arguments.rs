@@ -15,6 +15,8 @@ pub(crate) struct Arguments {
     pub(crate) periods: Vec<u32>,
     /// Whose servers.
     pub(crate) servers: Vec<Server>,
+    /// Attempts at a reconnect in which the machine does not stumble.
+    pub(crate) attempts: usize,
     /// Servers tick every 64 samples (their option `-F`).
     pub(crate) fast: bool,
     /// From the start of a client until its delay is measured, in seconds.
@@ -29,6 +31,7 @@ impl Arguments {
             rounds: 20,
             periods: vec![64, 128],
             servers: vec![Server::Stock, Server::Ours],
+            attempts: 3,
             fast: false,
             settle_seconds: 10,
             json: None,
@@ -37,14 +40,15 @@ impl Arguments {
             let mut value = || arguments.next().with_context(|| format!("{name} needs a value"));
             match name.as_str() {
                 "--rounds" => parsed.rounds = number(&name, &value()?, 1, 1000)?,
+                "--attempts" => parsed.attempts = number(&name, &value()?, 1, 100)?,
                 "--settle" => parsed.settle_seconds = number(&name, &value()?, 4, 600)?,
                 "--period" => parsed.periods = vec![number(&name, &value()?, 16, 4096)? as u32],
                 "--server" => parsed.servers = vec![server(&value()?)?],
                 "--fast" => parsed.fast = true,
                 "--json" => parsed.json = Some(value()?.into()),
                 _ => bail!(
-                    "bench delay knows --rounds N, --settle SECONDS, --period SAMPLES, --server stock|ours, --fast \
-                     and --json FILE, but not `{name}`"
+                    "bench delay knows --rounds N, --attempts N, --settle SECONDS, --period SAMPLES, \
+                     --server stock|ours, --fast and --json FILE, but not `{name}`"
                 ),
             }
         }
@@ -77,11 +81,13 @@ mod tests {
     fn options_are_understood() {
         let default = parse("").unwrap();
         assert_eq!((default.rounds, default.periods.as_slice()), (20, &[64, 128][..]));
-        let some = parse("--rounds 3 --period 64 --server ours --fast --settle 8 --json a.json").unwrap();
+        let some = parse("--rounds 3 --period 64 --server ours --fast --attempts 1 --settle 8 --json a.json")
+            .unwrap();
         let expected = Arguments {
             rounds: 3,
             periods: vec![64],
             servers: vec![Server::Ours],
+            attempts: 1,
             fast: true,
             settle_seconds: 8,
             json: Some("a.json".into()),

@@ -27,8 +27,6 @@ const TORN: f64 = 0.3;
 const JOINED: usize = RATE;
 /// A delay of the machine that counts as a disturbance.
 const STALL: Duration = Duration::from_millis(1);
-/// Attempts at a reconnect without a disturbance.
-const ATTEMPTS: usize = 3;
 
 /// One client's time in the session.
 #[derive(Clone, Debug)]
@@ -58,17 +56,16 @@ impl Reconnect {
     }
 }
 
-/// Both clients take turns on one server and one sound card, `arguments.rounds` times each.
+/// Both clients take turns on one sound card, `arguments.rounds` times each.
 pub(crate) fn measure(setting: Setting, arguments: &Arguments) -> Result<Vec<Reconnect>> {
     let jack = JackServer::start(setting.period)?;
-    let server = RunningServer::start(setting)?;
     let mut all = Vec::new();
     for round in 0..arguments.rounds {
         // Neither is always the first.
         let order =
             if round % 2 == 0 { [Client::Stock, Client::Ours] } else { [Client::Ours, Client::Stock] };
         for client in order {
-            let reconnect = undisturbed(&jack, &server, client, round, arguments)?;
+            let reconnect = undisturbed(&jack, setting, client, round, arguments)?;
             print(&reconnect);
             all.push(reconnect);
         }
@@ -93,14 +90,14 @@ fn print(reconnect: &Reconnect) {
 /// The first attempt in which the machine did not stumble, else the one in which it stumbled least.
 fn undisturbed(
     jack: &JackServer,
-    server: &RunningServer,
+    setting: Setting,
     client: Client,
     round: usize,
     arguments: &Arguments,
 ) -> Result<Reconnect> {
     let mut best: Option<Reconnect> = None;
-    for _ in 0..ATTEMPTS {
-        let reconnect = join(jack, server, client, round, arguments)?;
+    for _ in 0..arguments.attempts {
+        let reconnect = join(jack, setting, client, round, arguments)?;
         let better = best.as_ref().is_none_or(|best| reconnect.disturbances < best.disturbances);
         if better {
             best = Some(reconnect);
@@ -114,7 +111,7 @@ fn undisturbed(
 
 fn join(
     jack: &JackServer,
-    server: &RunningServer,
+    setting: Setting,
     client: Client,
     round: usize,
     arguments: &Arguments,
@@ -128,6 +125,8 @@ fn join(
         music[first_click + index * CLICK_EVERY..][..CLICK].copy_from_slice(click);
     }
 
+    // A new one each time: nobody is left in it, and where its ticks lie within JACK's blocks is drawn anew.
+    let server = RunningServer::start(setting)?;
     let running = RunningClient::start(client, jack, server.address())?;
     let part = Part { jack_name: running.jack_name().into(), play: [music.clone(), music] };
     let rig = Rig::start(jack, vec![part], end / RATE + 1)?;
