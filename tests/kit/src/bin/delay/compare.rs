@@ -170,7 +170,7 @@ mod tests {
             (median, most, spread)
         };
         assert_eq!(judge(&[720, 720, 720]), (true, true, true));
-        assert_eq!(judge(&[840, 848, 850]), (true, true, true));
+        assert_eq!(judge(&[840, 847, 850]), (true, true, true));
         assert_eq!(judge(&[840, 849, 850]), (false, true, true));
         assert_eq!(judge(&[720, 720, 961]), (true, false, true));
         assert_eq!(judge(&[440, 720, 960]), (true, true, false));

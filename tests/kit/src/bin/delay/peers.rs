@@ -49,7 +49,7 @@ pub(crate) enum Client {
 
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Stock => "Jamulus 3.9.1",
             Self::Ours => "Jamulet",
         })
