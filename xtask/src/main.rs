@@ -23,7 +23,8 @@ Usage: cargo xtask COMMAND
                                   a jam through the plugin: builds, bundles, plays, records and checks
   bundle jamulet --release        build the CLAP and VST3 bundles into target/bundled
   install                         bundle, and copy to where hosts look for plugins
-  bench                           run the benchmarks
+  bench delay [--rounds 20] [--period 64|128] [--server stock|ours] [--fast] [--json FILE]
+                                  our delay beside the real Jamulus client's, measured through JACK
   setup                           install what building, running and testing need (Debian packages)";
 
 fn main() -> ExitCode {

@@ -12,19 +12,22 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ::jack::{
-    AsyncClient, AudioIn, AudioOut, Client, Control, Frames, MidiOut, NotificationHandler, Port,
+    AsyncClient, AudioIn, AudioOut, Client, Control, Frames, MidiOut, NotificationHandler, Port, PortFlags,
     ProcessHandler, ProcessScope, RawMidi,
 };
 use anyhow::{Context as _, Result, bail};
 
 use crate::stock::{JackServer, hurry};
 
-/// How long a stock client may take to open its ports.
+/// JACK's name for ports that carry sound.
+const SOUND: &str = "32 bit float mono audio";
+/// How long a client may take to open its ports.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// One program at the rig, stock clients for the most part.
+/// One program at the rig, a client of sessions for the most part.
 pub struct Part {
-    /// Name of its JACK client: [`crate::stock::StockClient::jack_name`].
+    /// Name of its JACK client: [`crate::stock::StockClient::jack_name`]. Where no [`Ports`] are named it has two
+    /// inputs and two outputs for sound, whose names come left before right in the alphabet.
     pub jack_name: String,
     /// What it hears at its left and right input, from the rig's start; silence afterwards.
     pub play: [Vec<f32>; 2],
@@ -66,12 +69,20 @@ impl Rig {
     /// Waits for the ports of every stock client, connects them, and starts to play and to record at most
     /// `seconds` of it.
     pub fn start(server: &JackServer, parts: Vec<Part>, seconds: usize) -> Result<Self> {
-        let ports = Ports { inputs: ["input left", "input right"], outputs: ["output left", "output right"] };
-        Self::start_at(server, parts, seconds, ports)
+        Self::connected(server, parts, seconds, None)
     }
 
-    /// The same for programs whose ports have other names.
+    /// The same for programs that have more ports than these.
     pub fn start_at(server: &JackServer, parts: Vec<Part>, seconds: usize, ports: Ports) -> Result<Self> {
+        Self::connected(server, parts, seconds, Some(ports))
+    }
+
+    fn connected(
+        server: &JackServer,
+        parts: Vec<Part>,
+        seconds: usize,
+        ports: Option<Ports>,
+    ) -> Result<Self> {
         let (player, recorder) = (server.open("rig play")?, server.open("rig record")?);
         let position = Arc::new(AtomicUsize::new(0));
         let start = Arc::new(Start::default());
@@ -112,13 +123,20 @@ impl Rig {
             },
         )?;
         for (index, part) in parts.iter().enumerate() {
-            for (side, (input, output)) in
-                ["left", "right"].iter().zip(ports.inputs.iter().zip(ports.outputs))
-            {
-                let (input, output) =
-                    (format!("{}:{input}", part.jack_name), format!("{}:{output}", part.jack_name));
-                connect(player.as_client(), &format!("rig play:{index} {side}"), &input)?;
-                connect(recorder.as_client(), &output, &format!("rig record:{index} {side}"))?;
+            let name = &part.jack_name;
+            let (inputs, outputs) = match ports {
+                Some(Ports { inputs, outputs }) => {
+                    let full = |ports: [&str; 2]| ports.map(|port| format!("{name}:{port}"));
+                    (full(inputs), full(outputs))
+                }
+                None => (
+                    sound_ports(player.as_client(), name, PortFlags::IS_INPUT)?,
+                    sound_ports(player.as_client(), name, PortFlags::IS_OUTPUT)?,
+                ),
+            };
+            for (side, (input, output)) in ["left", "right"].iter().zip(inputs.iter().zip(&outputs)) {
+                connect(player.as_client(), &format!("rig play:{index} {side}"), input)?;
+                connect(recorder.as_client(), output, &format!("rig record:{index} {side}"))?;
             }
             let midi_input = format!("{}:input midi", part.jack_name);
             if player.as_client().port_by_name(&midi_input).is_some() {
@@ -318,6 +336,22 @@ impl NotificationHandler for XrunLog {
         // Nobody listens any more once the rig has stopped.
         let _ = self.log.send(client.frame_time());
         Control::Continue
+    }
+}
+
+/// Left and right of a client's ports in one direction, as soon as both exist.
+fn sound_ports(client: &Client, name: &str, direction: PortFlags) -> Result<[String; 2]> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut ports = client.ports(Some(&format!("^{name}:")), Some(SOUND), direction);
+        ports.sort();
+        match <[String; 2]>::try_from(ports) {
+            Ok(ports) => return Ok(ports),
+            Err(ports) if Instant::now() > deadline => {
+                bail!("{name} should have two ports for sound ({direction:?}), but has {ports:?}")
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
     }
 }
 
