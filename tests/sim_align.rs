@@ -205,7 +205,11 @@ fn over_networks_that_jitter_and_lose() {
     for rate_hz in [44_100.0, 48_000.0, 96_000.0] {
         for seed in [1, 2] {
             // Buffers that last: what changes is not compared.
-            let buffers = BufferSettings { client: BufferSize::Frames(12), server: BufferSize::Frames(12) };
+            let buffers = BufferSettings {
+                client: BufferSize::Frames(12),
+                server: BufferSize::Frames(12),
+                ..BufferSettings::default()
+            };
             let link = LinkConfig { jitter: Duration::from_millis(2), ..jittery() };
             let case = Case { link, seed, buffers, ..Case::new(rate_hz, 256) };
             check(&format!("{rate_hz} Hz, jitter, {seed}"), &case);
@@ -238,7 +242,8 @@ fn ten_reconnects_at_different_buffer_sizes() {
         for (index, frames) in sizes.into_iter().enumerate() {
             let what = format!("{rate_hz} Hz, connect {index}");
             let server = BufferSize::Frames(sizes[sizes.len() - 1 - index]);
-            let buffers = BufferSettings { client: BufferSize::Frames(frames), server };
+            let buffers =
+                BufferSettings { client: BufferSize::Frames(frames), server, ..BufferSettings::default() };
             jam.musicians[0].handle.set_settings(&Settings { buffers, ..Settings::default() });
             jam.musicians[0].handle.connect(SERVER);
             run_until(&mut jam, &what, |jam| !is_exact(jam));
@@ -325,7 +330,11 @@ fn what_cannot_be_told_is_not_called_exact() {
 /// Our own channel is in the mix for as long as it takes to measure, and then no longer; what was measured stays.
 #[test]
 fn others_only_are_alone_once_the_lag_is_known() {
-    let buffers = BufferSettings { client: BufferSize::Frames(6), server: BufferSize::Frames(6) };
+    let buffers = BufferSettings {
+        client: BufferSize::Frames(6),
+        server: BufferSize::Frames(6),
+        ..BufferSettings::default()
+    };
     let case = Case { buffers, ..Case::new(48_000.0, 128) };
     let level = |jam: &Jam| {
         let others = &jam.musicians[0].others[0];
