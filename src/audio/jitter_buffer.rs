@@ -37,11 +37,12 @@
 //! It may be deeper than the largest window; told is the window of the same depth, or the largest.
 
 mod arrivals;
+mod spread;
 mod unwrap;
 
 use crate::units::{BufferSize, FrameSize, MAX_BUFFER_FRAMES, MIN_BUFFER_FRAMES, Safety};
 
-use arrivals::Arrivals;
+use arrivals::{Arrivals, TIME_MARGIN_MS};
 pub use unwrap::CounterUnwrapper;
 
 /// Automatic depth before anything is known, in frames: a window of 6, like Jamulus's.
@@ -62,6 +63,17 @@ const INSERT_BELOW_WHEN_LATE: f32 = 0.1;
 const DROP_ABOVE_WHEN_STEERED: f32 = 1.4;
 const INSERT_BELOW_WHEN_STEERED: f32 = 0.75;
 const INSERT_BELOW_WHEN_STEERED_AND_LATE: f32 = 0.6;
+/// Where the time of arrivals is known: one frame is dropped when they are on average further ahead of their turn than
+/// wanted by more than this, in frames …
+const DROP_ABOVE_WHEN_TIMED: f32 = 1.1;
+/// … or by this, while the speed is steered …
+const DROP_ABOVE_WHEN_TIMED_AND_STEERED: f32 = 1.4;
+/// … and one is inserted when this much of the time margin is gone …
+const MARGIN_GONE: f32 = 0.75;
+/// … or when they are less far ahead by this, in frames, while the speed is steered: that brings back the rest.
+const INSERT_BELOW_WHEN_TIMED_AND_STEERED: f32 = 0.5;
+/// The depth that goes with a fraction of a frame changes when the fraction is this far from it.
+const DEPTH_STICKS: f32 = 0.75;
 /// Share of late frames that makes the buffer prefer the deeper of two possible phases.
 const LATE_SHARE: f32 = 0.01;
 /// From this deviation on, in frames, slips follow each other quickly.
@@ -154,6 +166,8 @@ pub struct JitterBuffer {
     held: bool,
     /// Deviation of the reserve from the wanted one, as measured last, in frames.
     deviation: Option<f32>,
+    /// How far ahead of their turn frames should arrive on average, in frames, while that decides.
+    wanted_ahead: Option<f32>,
     arrivals: Arrivals,
     slip: Option<Slip>,
     /// Frames short of the target: gaps are not skipped but waited for, which costs nothing more.
@@ -213,6 +227,7 @@ impl JitterBuffer {
             steered: false,
             held: false,
             deviation: None,
+            wanted_ahead: None,
             arrivals: Arrivals::new(frame),
             slip: None,
             short: 0,
@@ -238,6 +253,13 @@ impl JitterBuffer {
     /// is counted and ignored, and a stream that continues elsewhere is picked up when the old one
     /// has ended. Bytes of the wrong length are ignored.
     pub fn put(&mut self, sequence: i64, bytes: &[u8]) {
+        self.put_timed(sequence, bytes, None);
+    }
+
+    /// As [`Self::put`], with how long before the next pull it has arrived, in frames, if that is known. Where what is
+    /// pulled at once varies because the speed is steered, the least time counts, which may be below 0. As long as it is, and frames are pulled one by one, the automatic size counts in time instead of whole frames.
+    pub fn put_timed(&mut self, sequence: i64, bytes: &[u8], early: Option<f32>) {
+        let early = early.filter(|early| early.is_finite());
         if bytes.len() != self.frame_bytes {
             return;
         }
@@ -261,7 +283,7 @@ impl JitterBuffer {
         let beyond_help = slack < -i64::from(AUTO_MAX_DEPTH - self.depth);
         self.stalled = slack < 0 && (self.stalled || beyond_help);
         if !self.stalled {
-            self.arrivals.record(slack, self.reserve());
+            self.arrivals.record(slack, early, self.reserve());
         }
         self.put_since_pull = true;
         if slack < 0 {
@@ -357,7 +379,7 @@ impl JitterBuffer {
     pub fn size_frames(&self) -> u8 {
         match self.size {
             BufferSize::Frames(window) => window,
-            BufferSize::Auto => (2 * (self.depth - 1)).min(MAX_BUFFER_FRAMES),
+            BufferSize::Auto => (2 * (self.depth - 1)).clamp(MIN_BUFFER_FRAMES, MAX_BUFFER_FRAMES),
         }
     }
 
@@ -379,7 +401,17 @@ impl JitterBuffer {
     /// From now on the speed at which frames are pulled is adapted to the sender's: only larger deviations
     /// are brought back by slips.
     pub fn set_steered(&mut self) {
-        self.steered = true;
+        if !self.steered {
+            self.steered = true;
+            // Times of arrivals mean something else from now on.
+            self.arrivals.lose_track();
+            self.until_check = self.until_check.max(self.frames_in(CHECK_MS));
+        }
+    }
+
+    /// Whether [`Self::set_steered`] has been called.
+    pub fn is_steered(&self) -> bool {
+        self.steered
     }
 
     /// While held, the buffer does not shrink and no slip drops a frame: whoever records wants no joint in the
@@ -402,6 +434,11 @@ impl JitterBuffer {
     /// nothing is known.
     pub fn surplus(&self) -> Option<f32> {
         self.deviation
+    }
+
+    /// Likewise, as of now and in fractions of a frame; `None` unless the times of arrivals are known and decide.
+    pub fn timed_surplus(&self) -> Option<f32> {
+        Some(self.arrivals.ahead()? - self.wanted_ahead?)
     }
 
     /// What happened so far. Frames missing at the end of what has come count as lost only once the stream goes
@@ -482,6 +519,7 @@ impl JitterBuffer {
 
     /// Puts the playhead where the fill is the target, and begins to measure anew.
     fn seek(&mut self) {
+        self.count_whole_frames();
         let depth = self.target().round() as i64;
         self.next = self.newest.wrapping_add(1).wrapping_sub(depth);
         self.buffered = (0..depth).filter(|ahead| self.has(self.next.wrapping_add(*ahead))).count();
@@ -508,6 +546,11 @@ impl JitterBuffer {
 
     /// Compares the reserve with the wanted one.
     fn check(&mut self) {
+        if self.count_time() {
+            self.check_time();
+            return;
+        }
+        self.count_whole_frames();
         if self.size == BufferSize::Auto {
             self.follow_network();
         }
@@ -535,6 +578,58 @@ impl JitterBuffer {
         }
     }
 
+    /// Finds out how far ahead frames should arrive; `false` where that cannot decide.
+    fn count_time(&mut self) -> bool {
+        let decides =
+            self.size == BufferSize::Auto && self.burst <= 1.0 && self.age >= self.frames_in(SHRINK_AFTER_MS);
+        self.wanted_ahead = if decides { self.arrivals.needed_ahead() } else { None };
+        self.wanted_ahead.is_some()
+    }
+
+    /// What was wanted in time no longer is.
+    fn count_whole_frames(&mut self) {
+        self.wanted_ahead = None;
+        if self.size == BufferSize::Auto {
+            self.depth = self.depth.max(AUTO_MIN_DEPTH);
+        }
+    }
+
+    /// Compares how far ahead frames arrive with how far they should.
+    fn check_time(&mut self) {
+        self.until_check = self.frames_in(CHECK_MS);
+        self.deviation = self.timed_surplus();
+        let (Some(deviation), Some(wanted)) = (self.deviation, self.wanted_ahead) else { return };
+        self.short = 0;
+        // On average frames are half a frame further ahead than wanted, and half a frame is between two pulls.
+        let depth = 1.0 + wanted;
+        if (depth - f32::from(self.depth)).abs() > DEPTH_STICKS {
+            self.depth = depth.round().clamp(1.0, f32::from(AUTO_MAX_DEPTH)) as u8;
+        }
+        let rested = self.since_resize >= self.frames_in(SHRINK_EVERY_MS);
+        let (drop_above, insert_below) = if self.steered {
+            (DROP_ABOVE_WHEN_TIMED_AND_STEERED, INSERT_BELOW_WHEN_TIMED_AND_STEERED)
+        } else {
+            (DROP_ABOVE_WHEN_TIMED, self.margin_gone())
+        };
+        if deviation > drop_above {
+            if rested && !self.held {
+                self.slip = Some(Slip::Drop { patience: self.frames_in(DROP_PATIENCE_MS) });
+                self.since_resize = 0;
+            }
+        } else if deviation < -insert_below {
+            self.slip = Some(Slip::Insert);
+            self.short = (-deviation) as u32;
+            self.since_resize = 0;
+            if -deviation > FAR_OFF {
+                self.until_check = self.frames_in(QUICK_CHECK_MS);
+            }
+        }
+    }
+
+    fn margin_gone(&self) -> f32 {
+        MARGIN_GONE * TIME_MARGIN_MS / self.frame.millis()
+    }
+
     /// Lets the automatic depth shrink, slowly.
     fn follow_network(&mut self) {
         let Some(needed) = self.arrivals.needed_depth(self.burst) else { return };
@@ -547,6 +642,13 @@ impl JitterBuffer {
 
     /// Lets the automatic depth grow, at once.
     fn grow(&mut self) {
+        if self.wanted_ahead.is_some() && self.count_time() {
+            if let Some(missing) = self.timed_surplus().filter(|surplus| *surplus < -self.margin_gone()) {
+                self.short = (-missing).ceil() as u32;
+                self.until_check = 0;
+            }
+            return;
+        }
         let Some(needed) = self.arrivals.needed_depth(self.burst) else { return };
         if needed.frames > self.depth {
             self.short = u32::from(needed.frames - self.depth);

@@ -61,6 +61,11 @@ impl Playout {
         self.buffer.put(sequence, bytes);
     }
 
+    /// Likewise, with the time to the next pull, see [`JitterBuffer::put_timed`].
+    pub fn put_timed(&mut self, sequence: i64, bytes: &[u8], early: Option<f32>) {
+        self.buffer.put_timed(sequence, bytes, early);
+    }
+
     /// Marks the start of a pull of several frames, see [`JitterBuffer::begin_pull`].
     pub fn begin_pull(&mut self) {
         self.buffer.begin_pull();
@@ -150,6 +155,11 @@ impl Playout {
         self.buffer.set_steered();
     }
 
+    /// Whether it is.
+    pub fn is_steered(&self) -> bool {
+        self.buffer.is_steered()
+    }
+
     /// The buffer must not shrink, see [`JitterBuffer::set_held`].
     pub fn set_held(&mut self, held: bool) {
         self.buffer.set_held(held);
@@ -168,6 +178,11 @@ impl Playout {
     /// Frames held beyond the target, see [`JitterBuffer::surplus`].
     pub fn surplus(&self) -> Option<f32> {
         self.buffer.surplus()
+    }
+
+    /// The same between whole frames, see [`JitterBuffer::timed_surplus`].
+    pub fn timed_surplus(&self) -> Option<f32> {
+        self.buffer.timed_surplus()
     }
 
     /// The jitter buffer's size now, in frames.

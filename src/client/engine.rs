@@ -135,6 +135,18 @@ pub(super) struct EngineLinks {
     pub(super) traces: Producer<Trace>,
 }
 
+/// How long before the next frame is pulled a frame has come that is `age` old now, where blocks of `block` begin to
+/// play and `waiting` samples are yet to be played before that frame, in samples.
+fn samples_to_pull(age: f64, waiting: f64, block: f64, steered: bool) -> f64 {
+    let age = age.clamp(0.0, block);
+    if steered {
+        // What waits at the start of a block wanders through all that is possible, so the least of it counts.
+        age + waiting - block
+    } else {
+        age + (waiting / block).floor() * block
+    }
+}
+
 impl Engine {
     pub(super) fn new(
         shared: Arc<Shared>,
@@ -337,6 +349,7 @@ impl Engine {
         let block = self.rate.on_wire(frames);
         let captured = self.progress.captured + block;
         let waiting = self.rate.on_wire(self.rate.host_in.len_frames());
+        let longest = self.rate.on_wire(self.recent_block.longest).max(1.0);
         if let Some(stream) = &mut self.stream {
             let frame_in_host = stream.format.frame.samples() as f64 * self.rate.hz / f64::from(WIRE_RATE_HZ);
             stream.playout.set_burst((self.recent_block.longest as f64 / frame_in_host) as f32);
@@ -344,12 +357,17 @@ impl Engine {
         while let Ok(frame) = self.links.downlink.pop() {
             if let Some(stream) = self.stream.as_mut().filter(|stream| stream.generation == frame.generation)
             {
+                let samples = stream.format.frame.samples();
+                let early = frame.arrived.map(|arrived| {
+                    let early =
+                        samples_to_pull(captured - arrived, waiting, longest, stream.playout.is_steered());
+                    (early / samples as f64) as f32
+                });
                 if let (Some(playhead), Some(arrived)) = (stream.playout.playhead(), frame.arrived) {
-                    let samples = stream.format.frame.samples();
                     let ahead = frame.sequence.wrapping_sub(playhead) as f64 * samples as f64 + waiting;
                     stream.fill.note(ahead + captured - arrived, block, samples);
                 }
-                stream.playout.put(frame.sequence, frame.bytes.as_slice());
+                stream.playout.put_timed(frame.sequence, frame.bytes.as_slice(), early);
             }
         }
         if let Some(stream) = &mut self.stream {
@@ -360,6 +378,9 @@ impl Engine {
     /// Frames that remain after a pull beyond those that are wanted, if that is known.
     fn surplus_frames(&self) -> Option<f32> {
         let stream = self.stream.as_ref()?;
+        if let Some(surplus) = stream.playout.timed_surplus() {
+            return Some(surplus);
+        }
         let samples = stream.format.frame.samples();
         let reserve = stream.fill.reserve(self.rate.on_wire(self.recent_block.longest), samples)?;
         Some((reserve / samples as f64) as f32 - f32::from(stream.playout.reserve_frames()))

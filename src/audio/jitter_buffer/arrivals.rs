@@ -3,6 +3,7 @@
 //! Slips move the playhead, so slack as seen from it is not comparable across a slip. Everything
 //! here is kept relative to a playhead that never slipped (*nominal*): `nominal = slack + shift`.
 
+use super::spread::Spread;
 use super::{AUTO_MAX_DEPTH, AUTO_MIN_DEPTH};
 use crate::units::{FrameSize, Safety};
 
@@ -13,7 +14,7 @@ const SLICES: usize = 9;
 /// What the automatic size looks at is kept in slices of this many of those: of 1 s.
 const SLICES_PER_PAGE: u32 = 4;
 /// Such slices kept, that which is being filled included: the longest memory.
-const PAGES: usize = 60;
+pub(super) const PAGES: usize = 60;
 /// Bins of the histogram of nominal slack, one frame each; the ends also hold what lies beyond.
 const BINS: usize = 64;
 /// Bin of a frame that has slack 0 when the history starts: 32 frames late are still told apart.
@@ -31,6 +32,8 @@ const MIN_PULLS: u32 = 3;
 const SETTLING_MARGIN: f32 = 0.5;
 /// Extra that must be to spare before the depth shrinks, in frames, so that it does not flap.
 const SHRINK_MARGIN: f32 = 0.25;
+/// Where the time of arrivals is known, frames are to be there this long before their pull, in milliseconds.
+pub(super) const TIME_MARGIN_MS: f32 = 0.4;
 
 #[derive(Clone, Copy, Default)]
 struct Slice {
@@ -105,6 +108,9 @@ pub(super) struct Arrivals {
     /// … and pages that have ended, up to all but one.
     ended: usize,
     shift: i64,
+    /// The same between whole frames, of frames whose time of arrival is known.
+    spread: Spread,
+    frame: FrameSize,
 }
 
 /// The last two seconds.
@@ -137,6 +143,8 @@ impl Arrivals {
             page_slices: 0,
             ended: 0,
             shift: 0,
+            spread: Spread::new(),
+            frame,
         }
     }
 
@@ -146,8 +154,13 @@ impl Arrivals {
         self.add_up();
     }
 
-    /// Notes a frame that arrived with `slack` while the reserve should be `wanted`.
-    pub(super) fn record(&mut self, slack: i64, wanted: i64) {
+    /// Notes a frame that arrived with `slack` while the reserve should be `wanted`, `early` frames before the next
+    /// pull if that is known.
+    pub(super) fn record(&mut self, slack: i64, early: Option<f32>, wanted: i64) {
+        match early {
+            Some(early) => self.spread.note(slack as f32 + early, self.page),
+            None => self.spread.lose_track(),
+        }
         let slice = &mut self.slices[self.current];
         slice.frames += 1;
         slice.late += u32::from(slack < 0);
@@ -195,6 +208,7 @@ impl Arrivals {
             *total -= u32::from(*old);
         }
         self.pages[self.page] = [0; BINS];
+        self.spread.turn_page(too_old, self.page);
     }
 
     /// Frame times in what is remembered.
@@ -206,6 +220,7 @@ impl Arrivals {
     /// The playhead has slipped by `frames` (positive: it moved ahead).
     pub(super) fn shift(&mut self, frames: i64) {
         self.shift += frames;
+        self.spread.shift(frames);
         if self.shift.abs() > MAX_SHIFT {
             self.rebase();
         }
@@ -222,7 +237,7 @@ impl Arrivals {
 
     /// The automatic depth for pulls of up to `burst` frames.
     pub(super) fn needed_depth(&self, burst: f32) -> Option<Needed> {
-        let mut budget = (f64::from(self.remembered()) * self.rule.late_share) as i64;
+        let mut budget = self.budget();
         let earliest = self.total.iter().position(|count| {
             budget -= i64::from(*count);
             budget < 0
@@ -236,6 +251,31 @@ impl Arrivals {
         Some(Needed { frames: whole(depth), surely: whole(depth + SHRINK_MARGIN) })
     }
 
+    /// Times are measured otherwise from now on.
+    pub(super) fn lose_track(&mut self) {
+        self.spread.lose_track();
+    }
+
+    /// How far ahead of their turn frames arrive on average, in frames; `None` unless their times are known.
+    pub(super) fn ahead(&self) -> Option<f32> {
+        self.spread.mean()
+    }
+
+    /// How far ahead of their turn they should arrive on average at least, where they are pulled one by one.
+    pub(super) fn needed_ahead(&self) -> Option<f32> {
+        self.spread.mean()?;
+        let margin = TIME_MARGIN_MS / self.frame.millis() + self.rule.extra;
+        let fine = self.spread.needed(self.budget(), self.page) + margin;
+        // Counting whole frames knows better when the way has just become longer; it is seldom the lesser.
+        let coarse = f32::from(self.needed_depth(1.0)?.frames) - 0.5;
+        Some(fine.min(coarse))
+    }
+
+    /// Frames of those remembered that may come late.
+    fn budget(&self) -> i64 {
+        (f64::from(self.remembered()) * self.rule.late_share) as i64
+    }
+
     fn last_two_seconds(&self) -> Slice {
         Slice::total(&self.slices)
     }
@@ -246,6 +286,7 @@ impl Arrivals {
         self.total = [0; BINS];
         (self.ticks, self.page_slices, self.ended) = (0, 0, 0);
         self.shift = 0;
+        self.spread.clear();
     }
 
     /// Makes the present playhead the nominal one.
@@ -268,6 +309,7 @@ impl Arrivals {
 
     /// Sums the pages that count.
     fn add_up(&mut self) {
+        self.spread.add_up(self.rule.pages, self.page);
         self.total = [0; BINS];
         for back in 0..self.rule.pages {
             let histogram = &self.pages[(self.page + PAGES - back) % PAGES];
@@ -361,10 +403,10 @@ mod tests {
         }
         for (slack, quiet) in steps {
             for _ in 0..*quiet {
-                arrivals.record(1, 1);
+                arrivals.record(1, None, 1);
                 arrivals.tick();
             }
-            slack.iter().for_each(|slack| arrivals.record(*slack, 1));
+            slack.iter().for_each(|slack| arrivals.record(*slack, None, 1));
             arrivals.tick();
         }
         if live {
