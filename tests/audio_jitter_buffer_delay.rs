@@ -160,7 +160,8 @@ fn much_jitter_is_covered_as_the_safety_says() {
             let [old, new] = compare(&format!("{jitter:?} {frame:?}"), scene);
             let frames = (PHASES * 58 * 48_000 / frame.samples()) as f64;
             assert!(new.2 as f64 / frames <= 5e-4, "{jitter:?}: {old:?}, {new:?}");
-            assert!(new.0 <= old.0 + 0.1, "{jitter:?}: {old:?}, {new:?}");
+            // Long tails are covered a little better than before.
+            assert!(new.0 <= 1.06 * old.0, "{jitter:?}: {old:?}, {new:?}");
         }
     }
 }
