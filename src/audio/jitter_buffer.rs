@@ -414,7 +414,9 @@ impl JitterBuffer {
             self.steered = true;
             // Times of arrivals mean something else from now on.
             self.arrivals.lose_track();
-            self.until_check = self.until_check.max(self.frames_in(CHECK_MS));
+            if self.wanted_ahead.is_some() {
+                self.until_check = self.until_check.max(self.frames_in(CHECK_MS));
+            }
         }
     }
 
