@@ -226,7 +226,7 @@ impl Plugin for Jamulet {
     }
 
     fn editor(&mut self, _executor: AsyncExecutor<Self>) -> Option<JamuletEditor> {
-        Some(JamuletEditor::new(Arc::clone(&self.instance)))
+        Some(JamuletEditor::new(Arc::clone(&self.instance), true))
     }
 
     fn filter_state(state: &mut PluginState) {

@@ -171,6 +171,9 @@ impl View {
             ui.label(caption("DELAY"));
             delay::parts(ui, &delay);
         }
+        if connected {
+            delay::alignment(ui, snapshot);
+        }
         project_options(ui, model, actions);
         if connected {
             ui.add_space(4.0);
