@@ -203,6 +203,10 @@ const MAX_LAG: usize = 94;
 const STRIDE: u64 = 16;
 /// Points before and after a pattern that are compared with it.
 const PADDING: usize = 8;
+/// A lag is the best one when so many half points beyond it none is better.
+const BEYOND: usize = 6;
+/// The next question is about so many half points around it.
+const AROUND: usize = 3;
 /// A pattern that has not begun by then never will: the host does not call, in points.
 const NO_ANSWER: u64 = 2 * POINTS_PER_SECOND as u64;
 /// An input follows a pattern when its share is so many times its own error …
@@ -275,8 +279,10 @@ struct Asking {
     asked_at: u64,
     /// Number of the pattern's first point.
     began: Option<u64>,
-    /// Still to be compared.
-    lags: Range<usize>,
+    /// Still to be compared, in half points: the way around takes no whole number of them.
+    half_lags: Range<usize>,
+    /// The half lag with the most certain answer so far, of those that grow.
+    best: Option<(usize, Answer)>,
     /// Of the patterns before this one.
     evidence: f64,
     /// Something may have followed this one.
@@ -332,16 +338,23 @@ impl FeedbackGuard {
         self.count += 1;
         self.state = match std::mem::replace(&mut self.state, State::Listening) {
             State::Listening if self.count.is_multiple_of(STRIDE) && self.is_suspicious() => {
-                self.ask(0..MAX_LAG + 1, 0.0)
+                self.ask(0..2 * MAX_LAG + 1, 0.0)
             }
             State::Asking(asking) => self.compare(asking),
             state => state,
         };
     }
 
-    fn ask(&mut self, lags: Range<usize>, evidence: f64) -> State {
+    fn ask(&mut self, half_lags: Range<usize>, evidence: f64) -> State {
         self.question = self.question.wrapping_add(1);
-        State::Asking(Asking { asked_at: self.count, began: None, lags, evidence, unclear: false })
+        State::Asking(Asking {
+            asked_at: self.count,
+            began: None,
+            half_lags,
+            best: None,
+            evidence,
+            unclear: false,
+        })
     }
 
     /// Whether what is sent is loud enough and has followed what came out for a while.
@@ -356,7 +369,7 @@ impl FeedbackGuard {
             return false;
         }
         (0..=MAX_LAG.min(start)).any(|lag| {
-            let (mean, deviation) = self.likeness(start - lag..self.points.len() - lag, lag);
+            let (mean, deviation) = self.likeness(start - lag..self.points.len() - lag, 2 * lag);
             deviation < LOOSE && mean.exp() * self.way_gain() > LOOP_GAIN
         })
     }
@@ -371,21 +384,28 @@ impl FeedbackGuard {
         self.points.back().map_or(0.0, |point| point.way)
     }
 
-    /// How much louder the input is than the output was `lag` points before, for the outputs in `range`, in nepers: mean
-    /// and standard deviation.
-    fn likeness(&self, range: Range<usize>, lag: usize) -> (f64, f64) {
+    /// How much louder the input is than the output was `half_lag` half points before, for the outputs in `range`, in
+    /// nepers: mean and standard deviation.
+    fn likeness(&self, range: Range<usize>, half_lag: usize) -> (f64, f64) {
         let length = range.len() as f64;
         let (sum, squares) = range.fold((0.0, 0.0), |(sum, squares), index| {
-            let ratio = self.ratio(index, lag);
+            let ratio = self.ratio(index, half_lag);
             (sum + ratio, squares + ratio * ratio)
         });
         let mean = sum / length;
         (mean, (squares / length - mean * mean).max(0.0).sqrt())
     }
 
-    /// How much louder the input is than the output was `lag` points before, at index `index`, in nepers.
-    fn ratio(&self, index: usize, lag: usize) -> f64 {
-        self.points[index + lag].input - self.points[index].output
+    /// How much louder the input is than the output was `half_lag` half points before, at index `index`, in nepers.
+    fn ratio(&self, index: usize, half_lag: usize) -> f64 {
+        let output = self.between(index, half_lag, |point| point.output);
+        self.points[index + half_lag.div_ceil(2)].input - output
+    }
+
+    /// A value at index `index`, or half a point after it where `half_lag` is odd.
+    fn between(&self, index: usize, half_lag: usize, value: impl Fn(&Heard) -> f64) -> f64 {
+        let next = index + half_lag % 2;
+        0.5 * (value(&self.points[index]) + value(&self.points[next]))
     }
 
     /// Looks for the pattern in what came in, at every lag that has passed by now.
@@ -398,22 +418,29 @@ impl FeedbackGuard {
         };
         let Some(first) = began.checked_sub(oldest + PADDING as u64) else { return State::Listening };
         let range = first as usize..first as usize + PATTERN_POINTS + 2 * PADDING;
-        while asking.lags.start < asking.lags.end && range.end + asking.lags.start <= self.points.len() {
-            let lag = asking.lags.start;
-            asking.lags.start += 1;
-            let answer = self.answer(range.clone(), lag);
-            if answer.follows() && answer.gain * self.way_gain() > LOOP_GAIN {
+        let lags = &mut asking.half_lags;
+        while lags.start < lags.end && range.end + lags.start.div_ceil(2) <= self.points.len() {
+            let half_lag = lags.start;
+            lags.start += 1;
+            let answer = self.answer(range.clone(), half_lag);
+            let grows = answer.follows() && answer.gain * self.way_gain() > LOOP_GAIN;
+            if grows && asking.best.is_none_or(|(_, best)| answer.certainty() > best.certainty()) {
+                asking.best = Some((half_lag, answer));
+            }
+            asking.unclear |= answer.may_follow();
+        }
+        let next = asking.half_lags.start;
+        match asking.best {
+            Some((best, answer)) if asking.half_lags.is_empty() || next > best + BEYOND => {
                 let evidence = asking.evidence + answer.certainty().min(MOST_EVIDENCE);
                 if evidence >= ENOUGH_EVIDENCE {
                     return State::Muted;
                 }
                 // From now on only what lies around here counts.
-                return self.ask(lag.saturating_sub(1)..lag + 2, evidence);
+                return self.ask(best.saturating_sub(AROUND)..best + AROUND + 1, evidence);
             }
-            asking.unclear |= answer.may_follow();
-        }
-        if asking.lags.start < asking.lags.end {
-            return State::Asking(asking);
+            _ if !asking.half_lags.is_empty() => return State::Asking(asking),
+            _ => {}
         }
         let unclear = asking.unclear || asking.evidence > 0.0;
         self.doubts = if unclear { (self.doubts + 1).min(MAX_DOUBTS) } else { 0 };
@@ -433,12 +460,13 @@ impl FeedbackGuard {
     }
 
     /// Explains how much louder the input is than the output was by the pattern and a steady change.
-    fn answer(&self, range: Range<usize>, lag: usize) -> Answer {
+    fn answer(&self, range: Range<usize>, half_lag: usize) -> Answer {
         let length = range.len() as f64;
         let values = || {
             range.clone().enumerate().map(|(position, index)| {
                 let time = position as f64 - 0.5 * (length - 1.0);
-                (time, self.points[index].pattern, self.ratio(index, lag))
+                let pattern = self.between(index, half_lag, |point| point.pattern);
+                (time, pattern, self.ratio(index, half_lag))
             })
         };
         let mean = |value: &dyn Fn((f64, f64, f64)) -> f64| values().map(value).sum::<f64>() / length;
