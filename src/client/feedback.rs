@@ -123,27 +123,18 @@ impl Ear {
         }
     }
 
-    /// A piece of the track's sound (interleaved stereo), and what was made of it in `io[..][piece]`, with the gains
-    /// of what is sent and of what comes back. Changes the output only while a pattern is played.
-    pub(super) fn hear(
-        &mut self,
-        input: &[f32],
-        io: &mut [&mut [f32]],
-        piece: Range<usize>,
-        send: f32,
-        back: f32,
-    ) {
-        for (pair, index) in input.as_chunks::<2>().0.iter().zip(piece) {
+    /// A piece of the track's sound, and what comes back beside it on its way out, both interleaved stereo, with the
+    /// gains of what is sent and of what comes back. Changes what comes back only while a pattern is played, and
+    /// never the dry sound: that goes no round through the session.
+    pub(super) fn hear(&mut self, input: &[f32], returned: &mut [f32], send: f32, back: f32) {
+        for (pair, heard) in input.as_chunks::<2>().0.iter().zip(returned.as_chunks_mut::<2>().0) {
             let gain = self.next_gain();
-            let mut output = 0.0;
-            for channel in io.iter_mut() {
-                output += channel[index] * channel[index];
-                if gain != 1.0 {
-                    channel[index] *= gain;
-                }
+            let output = 0.5 * (heard[0] * heard[0] + heard[1] * heard[1]);
+            if gain != 1.0 {
+                *heard = heard.map(|sample| sample * gain);
             }
             self.sums.input += f64::from(0.5 * (pair[0] * pair[0] + pair[1] * pair[1]));
-            self.sums.output += f64::from(output) / io.len().max(1) as f64;
+            self.sums.output += f64::from(output);
             self.sums.pattern += f64::from(gain);
             self.sums.frames += 1;
             if self.sums.frames >= self.point_frames {
@@ -548,12 +539,12 @@ mod tests {
             }
         }
 
-        /// Plays noise of `level` for `seconds` on `channels`; tells the largest change that the ear made.
-        fn play(&mut self, seconds: f64, level: f32, channels: usize) -> f32 {
+        /// Plays noise of `level` for `seconds`; tells the largest change that the ear made.
+        fn play(&mut self, seconds: f64, level: f32) -> f32 {
             let mut change = 0.0_f32;
             for _ in 0..(seconds * self.rate_hz / 64.0) as usize {
                 let mut input = [0.0; 128];
-                let mut output = [[0.0; 64]; 2];
+                let mut output = [0.0; 128];
                 for index in 0..64 {
                     self.noise = self.noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                     let source = level * ((self.noise >> 8) as f32 / 8_388_608.0 - 1.0);
@@ -562,15 +553,13 @@ mod tests {
                     let send = if self.guard.is_muted() { 0.0 } else { sample.clamp(-1.0, 1.0) };
                     self.sent.push_back(send);
                     let back = self.sent.pop_front().expect("it holds 30 ms");
-                    output.iter_mut().for_each(|channel| channel[index] = back);
+                    output[2 * index..2 * index + 2].fill(back);
                 }
-                let before = output[0];
-                let [left, right] = &mut output;
-                let mut io = [&mut left[..], &mut right[..]];
+                let before = output;
                 self.ear.ask(self.guard.question());
-                self.ear.hear(&input, &mut io[..channels], 0..64, 1.0, 1.0);
-                change = before.iter().zip(&output[0]).map(|(a, b)| (a - b).abs()).fold(change, f32::max);
-                self.echo.extend(output[0]);
+                self.ear.hear(&input, &mut output, 1.0, 1.0);
+                change = before.iter().zip(&output).map(|(a, b)| (a - b).abs()).fold(change, f32::max);
+                self.echo.extend(output.iter().step_by(2));
                 while let Ok(point) = self.points.pop() {
                     self.guard.note(point);
                 }
@@ -580,13 +569,13 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_is_muted_at_any_rate_and_width() {
+    fn a_loop_is_muted_at_any_rate() {
         for rate_hz in [44_100.0, 48_000.0, 192_000.0] {
-            for (channels, gain) in [(1, 1.0), (2, 1.05), (2, 3.0)] {
+            for gain in [1.0, 1.05, 3.0] {
                 let mut way = Loop::new(rate_hz, gain);
-                way.play(1.0, 0.05, channels);
-                way.play(4.0, 0.05, channels);
-                assert!(way.guard.is_muted(), "{rate_hz} Hz, {channels} channels, gain {gain}");
+                way.play(1.0, 0.05);
+                way.play(4.0, 0.05);
+                assert!(way.guard.is_muted(), "{rate_hz} Hz, gain {gain}");
             }
         }
     }
@@ -595,7 +584,7 @@ mod tests {
     fn what_dies_away_or_never_comes_back_is_not_muted() {
         for gain in [0.0, 0.3, 0.7] {
             let mut way = Loop::new(48_000.0, gain);
-            way.play(60.0, 0.3, 2);
+            way.play(60.0, 0.3);
             assert!(!way.guard.is_muted(), "gain {gain}");
         }
     }
@@ -603,16 +592,16 @@ mod tests {
     #[test]
     fn the_user_decides_when_to_send_again() {
         let mut way = Loop::new(48_000.0, 1.5);
-        way.play(5.0, 0.05, 2);
+        way.play(5.0, 0.05);
         assert!(way.guard.is_muted());
         way.gain = 0.0;
-        way.play(5.0, 0.05, 2);
+        way.play(5.0, 0.05);
         assert!(way.guard.is_muted());
         way.guard.restart();
-        way.play(20.0, 0.05, 2);
+        way.play(20.0, 0.05);
         assert!(!way.guard.is_muted());
         way.gain = 1.5;
-        way.play(5.0, 0.05, 2);
+        way.play(5.0, 0.05);
         assert!(way.guard.is_muted());
     }
 
@@ -620,11 +609,11 @@ mod tests {
     #[test]
     fn the_output_is_touched_rarely_and_by_no_more_than_the_pattern() {
         let mut way = Loop::new(48_000.0, 0.0);
-        let change = way.play(20.0, 0.3, 2);
+        let change = way.play(20.0, 0.3);
         assert!(change > 0.0 && change <= 0.3 * (1.0 - SOFTER) + 1e-6, "{change}");
         let asked = way.guard.question();
         assert!(asked <= 8, "{asked} questions");
-        assert_eq!(way.play(10.0, 0.001, 2), 0.0, "nobody asks about a whisper");
+        assert_eq!(way.play(10.0, 0.001), 0.0, "nobody asks about a whisper");
     }
 
     #[test]
