@@ -40,7 +40,8 @@ impl Default for Levels {
 impl Levels {
     /// The same as linear gains; [`LEVEL_OFF_DB`] is silence.
     pub fn controls(&self) -> Controls {
-        let gain = |db: f32| if db <= LEVEL_OFF_DB { 0.0 } else { db_to_gain(db) };
+        // A value from a project's file may be beyond the ends, or no number: the framework takes it as it is.
+        let gain = |db: f32| if db > LEVEL_OFF_DB { db_to_gain(db.min(LEVEL_MAX_DB)) } else { 0.0 };
         Controls {
             send_gain: gain(self.send_db),
             return_gain: gain(self.return_db),
