@@ -172,10 +172,12 @@ impl Pump {
 
     /// Does what windows and parameters have asked for: call after every wake-up.
     pub fn handle_commands(&mut self, now: Time) {
+        // Looked up first: what was asked for before it, the address for one, is then among the commands.
+        let intent = self.shared.take_intent();
         while let Ok(command) = self.commands.try_recv() {
             self.handle_command(now, command);
         }
-        if let Some(connect) = self.shared.take_intent() {
+        if let Some(connect) = intent {
             self.handle_intent(now, connect);
         }
         let (moves, mixer) = (&self.shared.slot_moves, &mut self.mixer);

@@ -143,6 +143,16 @@ impl App {
     }
 }
 
+/// Where there is no host, the window's end is the app's.
+#[cfg(feature = "standalone")]
+impl Drop for App {
+    fn drop(&mut self) {
+        if self.gui.as_ref().is_some_and(|gui| gui.plugin_api() == PluginApi::Standalone) {
+            super::standalone::closing();
+        }
+    }
+}
+
 impl NiceEguiApp for App {
     fn build(
         &mut self,
@@ -177,6 +187,7 @@ impl NiceEguiApp for App {
         }
         #[cfg(feature = "standalone")]
         if super::standalone::quit_requested() {
+            super::standalone::closing();
             ui.ctx().send_viewport_cmd(egui::ViewportCommand::Close);
         }
         let instance = Arc::clone(&self.instance);

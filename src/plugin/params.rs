@@ -140,6 +140,14 @@ impl JamuletParams {
         }
     }
 
+    /// Connect is on, for a project that is just being loaded joins by itself: the host, which reads all values after
+    /// loading, shows it so, and can turn it off.
+    pub fn show_connect(&self) {
+        // SAFETY: the pointer is to a parameter that lives as long as `self`. nice-plug keeps this call to itself
+        // because hosts must learn of changes; while a state is loaded it makes the same one for every parameter.
+        unsafe { self.connect.as_ptr()._internal_set_normalized_value(1.0) };
+    }
+
     /// Lays everything out for controllers with eight knobs.
     pub fn add_remote_controls(&self, context: &mut impl RemoteControlsContext) {
         context.add_section("Jam", |section| {
