@@ -221,3 +221,34 @@ pub(super) fn silent_frame(format: StreamFormat) -> Result<FrameBytes, CodecErro
     }
     Ok(frame)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Hosts ask for the time that comes, where 700 samples are found before each pull, or for the time that has
+    /// passed, where 100 are left after it.
+    #[test]
+    fn where_blocks_vary_the_reserve_is_that_of_the_largest() {
+        for (time_comes, wanted) in [(true, 700.0 - 512.0), (false, 100.0)] {
+            let mut fill = Fill::default();
+            for index in 0..10_000 {
+                let block = 1.0 + f64::from(index * 7919 % 512);
+                fill.note(if time_comes { 700.0 } else { 100.0 + block }, block, 128);
+            }
+            let reserve = fill.reserve(512.0, 128).expect("frames came");
+            assert!((reserve - wanted).abs() < 1.0, "{reserve} instead of {wanted}");
+        }
+    }
+
+    #[test]
+    fn equal_blocks_are_counted_alike_by_both() {
+        let mut fill = Fill::default();
+        for block in [64.0, 512.0] {
+            (0..10_000).for_each(|_| fill.note(700.0, block, 128));
+            let reserve = fill.reserve(block, 128).expect("frames came");
+            let wanted = 700.0 - f64::max(block, 0.5 * (block + 128.0));
+            assert!((reserve - wanted).abs() < 1e-6, "{reserve} instead of {wanted}");
+        }
+    }
+}
