@@ -150,11 +150,10 @@ fn play(round: Round, what: &str, source: Source, limit: u64) -> (bool, Duration
     if muted {
         jam.run(Duration::from_secs(1));
         let after = peaks.borrow();
+        // Joining over the longest way takes 1.5 s.
         let (arrived, wanted) = (WINDOW * after.len() as u32, jam.now.since(Time::ZERO));
-        assert!(
-            arrived + Duration::from_secs(1) > wanted,
-            "{what}, {round:?}: {arrived:?} of {wanted:?} was judged"
-        );
+        let is_judged = after.len() >= 100 && arrived + Duration::from_secs(2) > wanted;
+        assert!(is_judged, "{what}, {round:?}: {arrived:?} of {wanted:?} arrived");
         let end = after[after.len() - 100..].iter().fold(0.0_f32, |most, peak| most.max(*peak));
         assert!(end < 1e-3, "{what}, {round:?}: still sent at {end}");
     }

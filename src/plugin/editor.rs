@@ -8,8 +8,10 @@
 //! - On X11 a window lives on its own thread. A panic there comes back when the window is dropped,
 //!   and dropping does not always wait for the thread: [`Window`] contains the one and does the other.
 //!
-//! One gap stays, for it is out of reach: nice-plug's VST3 view refuses `setContentScaleFactor`
-//! before `attached`, so a scale that only the host knows arrives when the host repeats it.
+//! Two gaps stay, for they are out of reach: nice-plug's VST3 view refuses `setContentScaleFactor`
+//! before `attached`, so a scale that only the host knows arrives when the host repeats it. And on
+//! Linux each opening of a VST3 view keeps a socket pair and a handler in the host's run loop until
+//! the host ends, since nice-plug's handler owns itself.
 
 #[cfg(all(unix, not(target_os = "macos")))]
 use std::cell::Cell;
