@@ -140,26 +140,33 @@ fn names(server: &Server) -> Result<Vec<String>> {
     Ok(clients.into_iter().filter_map(|client| Some(client.info?.name)).collect())
 }
 
-/// Waits while Ardour records; where the server did without a frame or made one up, in samples of the rig.
-fn watch_server(server: &Server, rig: &Rig) -> Result<Vec<Range<usize>>> {
-    let counters = || -> Result<Vec<StreamCounters>> {
-        Ok(server.handle().status()?.clients.into_iter().map(|client| client.stream).collect())
-    };
+/// What became of everyone's frames in the server.
+fn counters(server: &Server) -> Result<Vec<StreamCounters>> {
+    Ok(server.handle().status()?.clients.into_iter().map(|client| client.stream).collect())
+}
+
+/// Waits while Ardour records; where the server did without a frame or made one up since `before` (a position of the
+/// rig and what was counted then), in samples of the rig.
+fn watch_server(
+    server: &Server,
+    rig: &Rig,
+    before: (usize, Vec<StreamCounters>),
+) -> Result<Vec<Range<usize>>> {
     let unplayed = |counters: &[StreamCounters]| -> u64 {
         counters.iter().map(|counters| counters.concealed + counters.slipped).sum()
     };
-    let first = counters()?;
-    let (mut position, mut last, mut slips) = (rig.position(), first.clone(), Vec::new());
-    let end = position + SECONDS * RATE;
+    let end = rig.position() + SECONDS * RATE;
+    let (mut position, mut last) = before.clone();
+    let mut slips = Vec::new();
     while position < end {
         rig.wait_until(end.min(position + LOOK))?;
-        let (now, now_at) = (counters()?, rig.position());
+        let (now, now_at) = (counters(server)?, rig.position());
         if unplayed(&now) != unplayed(&last) {
             slips.push(position..now_at);
         }
         (position, last) = (now_at, now);
     }
-    println!("the server's counters: {first:?}, at the end {last:?}, changed at {slips:?}");
+    println!("the server's counters: {:?}, at the end {last:?}, changed at {slips:?}", before.1);
     Ok(slips)
 }
 
@@ -230,9 +237,10 @@ fn record(jack: &JackServer, server: &Server, home: &Home) -> Result<Recorded> {
     ardour.run("control(take:rec_enable_control(), 1)")?;
     ardour.run("Session:maybe_enable_record(false)")?;
     let watch = rig.watch_stalls(STALL)?;
+    let before = (rig.position(), counters(server)?);
     ardour.run("Session:request_roll(ARDOUR.TransportRequestSource.TRS_UI)")?;
     ardour.wait_until("return Session:actively_recording()", "true")?;
-    let mut excuses = watch_server(server, &rig)?;
+    let mut excuses = watch_server(server, &rig, before)?;
     stop(&mut ardour)?;
     let stalls = watch.stop();
     bob.disconnect();
@@ -509,8 +517,11 @@ fn reopen(server: &Server, home: &Home) -> Result<()> {
     ardour.run(LOAD_PRESET)?;
     save(&mut ardour)?;
     ensure!(names(server)? == ["Zoë"], "a preset ended the session");
-    ardour.quit()?;
+    // Ardour shows what the project has done by itself, and can undo it.
+    ensure!(ardour.run("return get('Connect')")? == "1.000", "Connect is off in the session");
+    ardour.run("set('Connect', 0)")?;
     wait_for_names(server, &[])?;
+    ardour.quit()?;
     let project = home.saved_state(PROJECT)?.project()?;
     ensure!(project["joined"] == true && project["reconnect"] == false, "saved: {project}");
 
