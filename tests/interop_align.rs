@@ -105,7 +105,9 @@ fn ten_reconnects(format: Format, address: &str) -> Result<(usize, Result<()>)> 
     });
     let (_, take) = player.finish()?;
     println!("{}", take.report);
-    let excused = if format == Format::Vst3 { 4 * BUFFERS.len() as u64 } else { 0 };
+    // nice-plug wakes its own thread for every automated value: joining, leaving, and two for each recording.
+    let automated = 2 * (BUFFERS.len() + recorded.len()) as u64;
+    let excused = if format == Format::Vst3 { automated } else { 0 };
     ensure!(
         take.report.is_clean_but_for_other_wakes() && take.report.other_wakes <= excused,
         "{}",
