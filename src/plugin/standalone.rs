@@ -52,9 +52,10 @@ pub fn run(args: impl Iterator<Item = String>) -> Result<(), String> {
     *APP.write() = Some(App { state, connect, instance: None, farewell: Arc::clone(&farewell) });
     let result = run_backend(&args);
     let instance = APP.write().take().and_then(|app| app.instance);
-    let saved = instance.as_deref().map_or(Ok(()), |instance| farewell.save(instance));
-    // The last owner of the client: leaves the session and waits for that.
-    drop(instance);
+    let Some(instance) = instance else { return result };
+    let saved = farewell.save(&instance);
+    // Here too: the sound system may have stopped before the farewell's thread is out of the session.
+    farewell::leave(&instance);
     result.and(saved)
 }
 

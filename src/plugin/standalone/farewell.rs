@@ -60,8 +60,8 @@ impl Farewell {
     }
 }
 
-/// Leaves the session, and waits until that is done.
-fn leave(instance: &Instance) {
+/// Leaves the session, and waits until that is done. May be called by several threads.
+pub(super) fn leave(instance: &Instance) {
     let Some(handle) = &instance.handle else { return };
     handle.disconnect();
     let deadline = Instant::now() + LEAVING;
