@@ -69,7 +69,10 @@ impl Jamulet {
         let registration = diagnostics::register(handle.clone(), Arc::clone(&guard));
         let project = Project::new(saved, user, handle.clone(), Arc::clone(&guard));
         let params = JamuletParams::new(levels, Arc::clone(&project), handle.clone(), Arc::clone(&guard));
-        let instance = Instance { handle, params: Arc::new(params), project, guard };
+        let params = Arc::new(params);
+        let shown = Arc::downgrade(&params);
+        project.on_rejoin(move || shown.upgrade().iter().for_each(|params| params.show_connect()));
+        let instance = Instance { handle, params, project, guard };
         Self {
             instance: Arc::new(instance),
             engine,
@@ -226,7 +229,7 @@ impl Plugin for Jamulet {
     }
 
     fn editor(&mut self, _executor: AsyncExecutor<Self>) -> Option<JamuletEditor> {
-        Some(JamuletEditor::new(Arc::clone(&self.instance)))
+        Some(JamuletEditor::new(Arc::clone(&self.instance), true))
     }
 
     fn filter_state(state: &mut PluginState) {

@@ -7,9 +7,9 @@ use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, ensure};
 use jamulet::client::{BufferSettings, Handle, Profile, Settings, StreamSettings};
-use jamulet::server::{Config, Options, Server};
+use jamulet::server::{Config, Options, Server, StreamCounters};
 use jamulet::units::{BufferSize, Layout, Quality};
 use jamulet_testkit::ardour::{Ardour, Home};
 use jamulet_testkit::jack::{Part, Ports, Rig};
@@ -22,7 +22,9 @@ use jamulet_testkit::{pace, wav};
 use serde_json::json;
 
 const RATE: usize = 48_000;
-const BLOCK: u32 = 128;
+/// Ardour's own default. A late wake-up of less than a block costs JACK nothing, and delay is not tested here.
+const JACK_BLOCK: u32 = 1024;
+const BOBS_BLOCK: usize = 128;
 /// What is recorded.
 const SECONDS: usize = 30;
 /// Enough music for everything that is done meanwhile.
@@ -35,9 +37,14 @@ const RETURN_DB: f64 = -0.5;
 const STALL: Duration = Duration::from_millis(5);
 /// What is heard now has been on its way for this long at most, in the buffers of both sides.
 const REACH: usize = RATE / 4;
-/// JACK leaves out whole blocks when the machine stalls. Buffers that are emptier for it get back to their depth
-/// over seconds, the server's by frames at a time.
-const AFTERMATH: usize = 8 * RATE;
+/// A block that JACK leaves out is missing in the music, and both buffers notice by the mean of two seconds. They
+/// get back to their depth frame by frame.
+const AFTERMATH: usize = 3 * RATE;
+/// How often the server is asked whether it has put in or left out a frame. It may without a stall: frames that come
+/// a millisecond later on the average, for the machine is busy, are reason enough.
+const LOOK: usize = RATE / 4;
+/// Least share of the recording that must be free of such excuses.
+const LEAST_JUDGED: f64 = 0.6;
 /// The file of the session that Ardour saves.
 const PROJECT: &str = "session/jam.ardour";
 /// The recording is judged in windows of 20 ms.
@@ -45,7 +52,7 @@ const WINDOW: usize = RATE / 50;
 /// See [`Fit`].
 const TAPS: usize = 3;
 /// Longer than anything that is waited for takes, on however slow a machine.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(40);
 /// Ports of the track with the plugin.
 const JAM_PORTS: Ports =
     Ports { inputs: ["jam/audio_in 1", "jam/audio_in 2"], outputs: ["jam/audio_out 1", "jam/audio_out 2"] };
@@ -108,17 +115,18 @@ const LOAD_PRESET: &str = r"
 
 #[test]
 fn a_session_is_recorded_on_a_second_track_and_comes_back_with_the_project() -> Result<()> {
-    in_real_time(|| {
-        let jack = JackServer::start(BLOCK)?;
+    let attempt = || {
+        let jack = JackServer::start(JACK_BLOCK)?;
         let server = server()?;
         let home = Home::new()?;
         let scan = home.scan()?;
         ensure!(scan.contains("Found Plugin: Jamulet"), "Ardour's scanner said:\n{scan}");
         let recorded = record(&jack, &server, &home)?;
         reopen(&server, &home)?;
-        // Stalls have their excuse in the judgement.
-        Ok((0, judge(&recorded)))
-    })
+        judge(&recorded)
+    };
+    // Stalls have their excuse in the judgement.
+    in_real_time(|| Ok((0, attempt())))
 }
 
 fn server() -> Result<Server> {
@@ -130,6 +138,36 @@ fn server() -> Result<Server> {
 fn names(server: &Server) -> Result<Vec<String>> {
     let clients = server.handle().status()?.clients;
     Ok(clients.into_iter().filter_map(|client| Some(client.info?.name)).collect())
+}
+
+/// What became of everyone's frames in the server.
+fn counters(server: &Server) -> Result<Vec<StreamCounters>> {
+    Ok(server.handle().status()?.clients.into_iter().map(|client| client.stream).collect())
+}
+
+/// Waits while Ardour records; where the server did without a frame or made one up since `before` (a position of the
+/// rig and what was counted then), in samples of the rig.
+fn watch_server(
+    server: &Server,
+    rig: &Rig,
+    before: (usize, Vec<StreamCounters>),
+) -> Result<Vec<Range<usize>>> {
+    let unplayed = |counters: &[StreamCounters]| -> u64 {
+        counters.iter().map(|counters| counters.concealed + counters.slipped).sum()
+    };
+    let end = rig.position() + SECONDS * RATE;
+    let (mut position, mut last) = before.clone();
+    let mut slips = Vec::new();
+    while position < end {
+        rig.wait_until(end.min(position + LOOK))?;
+        let (now, now_at) = (counters(server)?, rig.position());
+        if unplayed(&now) != unplayed(&last) {
+            slips.push(position..now_at);
+        }
+        (position, last) = (now_at, now);
+    }
+    println!("the server's counters: {:?}, at the end {last:?}, changed at {slips:?}", before.1);
+    Ok(slips)
 }
 
 fn wait_for_names(server: &Server, wanted: &[&str]) -> Result<()> {
@@ -176,10 +214,10 @@ struct Recorded {
     file: [Vec<f32>; 2],
 }
 
-/// What a musician played, left and right, and where the machine stalled, in samples of it.
+/// What a musician played, left and right, and where something happened then that may be heard, in samples of it.
 struct Performance {
     played: [Vec<f32>; 2],
-    stalls: Vec<Range<usize>>,
+    excuses: Vec<Range<usize>>,
 }
 
 /// Makes a session in Ardour, joins, records, saves, and quits.
@@ -199,22 +237,26 @@ fn record(jack: &JackServer, server: &Server, home: &Home) -> Result<Recorded> {
     ardour.run("control(take:rec_enable_control(), 1)")?;
     ardour.run("Session:maybe_enable_record(false)")?;
     let watch = rig.watch_stalls(STALL)?;
+    let before = (rig.position(), counters(server)?);
     ardour.run("Session:request_roll(ARDOUR.TransportRequestSource.TRS_UI)")?;
     ardour.wait_until("return Session:actively_recording()", "true")?;
-    rig.wait_until(rig.position() + SECONDS * RATE)?;
+    let mut excuses = watch_server(server, &rig, before)?;
     stop(&mut ardour)?;
-    let mut stalls = watch.stop();
+    let stalls = watch.stop();
     bob.disconnect();
     let bobs_stalls = bobs_track.stop()?.stalled_at();
-    stalls.extend(rig.stop()?.xruns);
+    let xruns = rig.stop()?.xruns;
+    println!("the machine stalled at {stalls:?}, JACK at {xruns:?}, Bob at {bobs_stalls:?}");
+    excuses.extend(stalls);
+    excuses.extend(xruns.into_iter().map(|xrun| xrun.start..xrun.end + AFTERMATH));
     wait_for_names(server, &["Zoë"])?;
     ardour.run("control(take:rec_enable_control(), 0)")?;
     save(&mut ardour)?;
     ardour.quit()?;
     wait_for_names(server, &[])?;
     Ok(Recorded {
-        zoe: Performance { played: zoes, stalls },
-        bob: Performance { played: bobs, stalls: bobs_stalls },
+        zoe: Performance { played: zoes, excuses },
+        bob: Performance { played: bobs, excuses: bobs_stalls },
         file: [audio_file(home, "Take1_take-1%L.wav")?, audio_file(home, "Take1_take-1%R.wav")?],
     })
 }
@@ -226,9 +268,7 @@ fn stop(ardour: &mut Ardour) -> Result<()> {
 
 /// A new project whose jam track is in the session as Zoë.
 fn new_project(server: &Server, home: &Home) -> Result<Ardour> {
-    let mut ardour = home.start(NEW_SESSION)?;
-    ardour.run(NAMES)?;
-    ardour.wait_until(ROUTING, "true")?;
+    let mut ardour = home.start(&[NEW_SESSION, NAMES], ROUTING)?;
     ardour.run("plugin:save_preset('Fresh')")?;
     add_preset(home, server, true)?;
     ardour.run(LOAD_PRESET)?;
@@ -268,7 +308,7 @@ fn bob(music: [Vec<f32>; 2]) -> Result<(Handle, Track)> {
             ..BufferSettings::default()
         },
     };
-    let card = SoundCard { rate_hz: RATE as f64, block_frames: BLOCK as usize, guarded: false };
+    let card = SoundCard { rate_hz: RATE as f64, block_frames: BOBS_BLOCK, guarded: false };
     let (handle, audio) = Musician::create(settings, card.rate_hz, card.block_frames)?;
     let source = move |start: u64, input: &mut [Vec<f32>]| {
         for (block, music) in input.iter_mut().zip(&music) {
@@ -295,39 +335,33 @@ fn judge(recorded: &Recorded) -> Result<()> {
         let (zoe, bob, file) = (&recorded.zoe, &recorded.bob, &recorded.file[side]);
         let mut lags = [0; 2];
         for (lag, (name, musician)) in lags.iter_mut().zip([("Zoë", zoe), ("Bob", bob)]) {
-            let mut clear = None;
-            for second in [SECONDS - 3, 1] {
+            let clear = (1..SECONDS - 2).find_map(|second| {
                 let block = &file[second * RATE..][..RATE];
                 let music = &musician.played[side];
-                let found = signal::clear_delay(block, music, music.len() - RATE, 48);
-                let (found, clearness) = found.with_context(|| format!("second {second} is silent"))?;
+                let (found, clearness) = signal::clear_delay(block, music, music.len() - RATE, 48)?;
                 println!("{name} {side}, second {second}: {found:?}, {clearness:.1} times any other");
-                let lag = found.samples.saturating_sub(second * RATE);
-                if clearness >= 4.0 {
-                    clear = Some(lag);
-                } else {
-                    let stalled = musician.stalled_within(lag, second * RATE..(second + 1) * RATE);
-                    ensure!(stalled, "{name} is not clearly in the recording: {found:?}, {clearness:.1}");
-                }
-            }
+                (clearness >= 4.0).then(|| found.samples.saturating_sub(second * RATE))
+            });
             *lag = clear.with_context(|| format!("{name} is not in the recording"))?;
         }
+        let excused = |window: usize, lags: [usize; 2]| {
+            let window = window..window + WINDOW;
+            zoe.is_excused(lags[0], window.clone()) || bob.is_excused(lags[1], window)
+        };
+        let windows = (0..length).step_by(WINDOW);
+        let judged =
+            windows.clone().filter(|window| !excused(*window, lags)).count() as f64 / windows.len() as f64;
+        ensure!(judged >= LEAST_JUDGED, "a busy machine: only {judged:.3} of the recording can be judged");
         let heard = Heard::listen(file, [&zoe.played[side], &bob.played[side]], lags);
         println!(
-            "side {side}: levels {:?} dB, rest {:.1} dB, disturbed {:?}",
+            "side {side}: levels {:?} dB, rest {:.1} dB, {judged:.3} judged, disturbed {:?}",
             heard.levels_db, heard.rest_db, heard.disturbed
         );
         let undisturbed = 1.0 - heard.disturbed.len() as f64 * WINDOW as f64 / length as f64;
         ensure!(undisturbed > 0.9, "only {undisturbed:.3} of the recording is undisturbed");
-        let unexcused: Vec<_> = heard
-            .disturbed
-            .iter()
-            .filter(|(window, lags)| {
-                let window = *window..*window + WINDOW;
-                !zoe.stalled_within(lags[0], window.clone()) && !bob.stalled_within(lags[1], window)
-            })
-            .collect();
-        ensure!(unexcused.is_empty(), "side {side} is disturbed without a stall at {unexcused:?}");
+        let unexcused: Vec<_> =
+            heard.disturbed.iter().filter(|(window, lags)| !excused(*window, *lags)).collect();
+        ensure!(unexcused.is_empty(), "side {side} is disturbed without an excuse at {unexcused:?}");
         for level_db in heard.levels_db {
             ensure!((level_db - RETURN_DB).abs() < 0.5, "side {side}: {level_db:.2} dB, not {RETURN_DB}");
         }
@@ -336,10 +370,10 @@ fn judge(recorded: &Recorded) -> Result<()> {
 }
 
 impl Performance {
-    /// Whether a stall of the machine may be heard in this part of a file that is `lag` samples behind the music.
-    fn stalled_within(&self, lag: usize, part: Range<usize>) -> bool {
-        let part = (part.start + lag).saturating_sub(AFTERMATH)..part.end + lag + REACH;
-        self.stalls.iter().any(|stall| stall.start < part.end && part.start < stall.end)
+    /// Whether this part of a file that is `lag` samples behind the music has an excuse.
+    fn is_excused(&self, lag: usize, part: Range<usize>) -> bool {
+        let part = part.start + lag..part.end + lag + REACH;
+        self.excuses.iter().any(|excuse| excuse.start < part.end && part.start <= excuse.end)
     }
 }
 
@@ -483,8 +517,11 @@ fn reopen(server: &Server, home: &Home) -> Result<()> {
     ardour.run(LOAD_PRESET)?;
     save(&mut ardour)?;
     ensure!(names(server)? == ["Zoë"], "a preset ended the session");
-    ardour.quit()?;
+    // Ardour shows what the project has done by itself, and can undo it.
+    ensure!(ardour.run("return get('Connect')")? == "1.000", "Connect is off in the session");
+    ardour.run("set('Connect', 0)")?;
     wait_for_names(server, &[])?;
+    ardour.quit()?;
     let project = home.saved_state(PROJECT)?.project()?;
     ensure!(project["joined"] == true && project["reconnect"] == false, "saved: {project}");
 
@@ -499,15 +536,13 @@ fn reopen(server: &Server, home: &Home) -> Result<()> {
 }
 
 fn open_project(home: &Home) -> Result<Ardour> {
-    let mut ardour = home.start("load_session('session', 'jam')")?;
-    ardour.run(NAMES)?;
-    Ok(ardour)
+    home.start(&["load_session('session', 'jam')", NAMES], ROUTING)
 }
 
 #[test]
 fn a_bypassed_or_bounced_plugin_passes_the_track_and_stays_in_the_session() -> Result<()> {
-    in_real_time(|| {
-        let jack = JackServer::start(BLOCK)?;
+    let attempt = || {
+        let jack = JackServer::start(JACK_BLOCK)?;
         let server = server()?;
         let home = Home::new()?;
         home.scan()?;
@@ -557,10 +592,10 @@ fn a_bypassed_or_bounced_plugin_passes_the_track_and_stays_in_the_session() -> R
         let pairs = take[RATE..4 * RATE].iter().zip(&track[lag..]);
         let equal = pairs.filter(|(a, b)| a == b).count() as f64 / (3 * RATE) as f64;
         // Where JACK leaves out a block, the two differ for as long as one is behind the other.
-        let verdict =
-            if equal > 0.95 { Ok(()) } else { Err(anyhow!("{equal:.3} of what passed is the track's")) };
-        Ok((0, verdict))
-    })
+        ensure!(equal > 0.95, "{equal:.3} of what passed is the track's");
+        Ok(())
+    };
+    in_real_time(|| Ok((0, attempt())))
 }
 
 /// Waits until the server hears the only musician at a level, in dBFS, that is `wanted`.

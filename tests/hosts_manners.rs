@@ -237,6 +237,14 @@ fn a_project_joins_again_only_if_it_was_asked_to() -> Result<()> {
             .map_while(Result::ok)
             .any(|event| matches!(event, Event::Joined { .. }));
         ensure!(event, "{format:?}: it did not join again");
+
+        // The host shows that it is joined, and so can turn it off.
+        ensure!(opened.value_of("Connect")? == 1.0, "{format:?}: Connect is off while joined");
+        opened.set_value_of("Connect", 0.0)?;
+        let left = std::iter::repeat_with(|| server.events().recv_timeout(LIMIT))
+            .map_while(Result::ok)
+            .any(|event| matches!(event, Event::Left { .. }));
+        ensure!(left, "{format:?}: Connect does not end what the project has joined");
     }
     Ok(())
 }

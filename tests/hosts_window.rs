@@ -52,6 +52,12 @@ fn the_editor_opens_closes_and_opens_again() -> Result<()> {
     })
 }
 
+/// Threads and open files of this process.
+fn held() -> Result<usize> {
+    let count = |folder: &str| std::fs::read_dir(folder).map(Iterator::count);
+    Ok(count("/proc/self/task")? + count("/proc/self/fd")?)
+}
+
 /// Somebody who looks every now and then, and somebody whose host cannot make up its mind.
 #[test]
 fn a_hundred_openings() -> Result<()> {
@@ -59,6 +65,9 @@ fn a_hundred_openings() -> Result<()> {
         for format in Format::ALL {
             let mut plugin = format.create()?;
             let window = HostWindow::open(display, [1200, 800])?;
+            // nice-plug 0.4.2 never closes the socket pair by which a VST3 view wakes the host's main thread.
+            let kept = if format == Format::Vst3 { 2 * 90 } else { 0 };
+            let mut begun_with = 0;
             for round in 0..100 {
                 let size = plugin.open_editor(window.id())?;
                 match round % 10 {
@@ -68,7 +77,12 @@ fn a_hundred_openings() -> Result<()> {
                 }
                 plugin.close_editor()?;
                 until(&mut *plugin, "closing", || Ok(window.embedded()?.is_empty()))?;
+                if round == 9 {
+                    begun_with = held()?;
+                }
             }
+            // A few may come and go.
+            until(&mut *plugin, "giving everything back", || Ok(held()? <= begun_with + kept + 8))?;
         }
         Ok(())
     })

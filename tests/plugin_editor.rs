@@ -3,8 +3,10 @@
 #![cfg(feature = "plugin")]
 
 use egui::{Event, Modifiers, PointerButton, Pos2, Rect, Shape, vec2};
-use jamulet::client::{ConnectionState, Delay, Failure, HostActivity, MeterReading, Snapshot, Stats};
-use jamulet::plugin::params::Levels;
+use jamulet::client::{
+    Alignment, ConnectionState, Delay, Failure, HostActivity, MeterReading, Snapshot, Stats,
+};
+use jamulet::plugin::params::{Levels, OutputChoice};
 use jamulet::plugin::state::SavedState;
 use jamulet::plugin::view::{Action, Level, Model, View, theme};
 use jamulet::protocol::{ChannelInfo, ClientEntry, RecorderState, Skill};
@@ -20,6 +22,7 @@ struct Desk {
     snapshot: Snapshot,
     saved: SavedState,
     levels: Levels,
+    output: Option<OutputChoice>,
     meters: MeterReading,
     fault: Option<&'static str>,
 }
@@ -54,6 +57,7 @@ impl Desk {
             snapshot: Snapshot::default(),
             saved,
             levels: Levels::default(),
+            output: Some(OutputChoice::Mix),
             meters: MeterReading::default(),
             fault: None,
         }
@@ -78,6 +82,7 @@ impl Desk {
             snapshot: &self.snapshot,
             saved: &self.saved,
             levels: self.levels,
+            output: self.output,
             meters: self.meters,
             fault: self.fault,
         };
@@ -91,6 +96,7 @@ impl Desk {
                 Action::Join(address) | Action::Address(address) => self.saved.address.clone_from(address),
                 Action::Settings(settings) => self.saved.settings.clone_from(settings),
                 Action::MuteMe(mute) => self.levels.mute_me = *mute,
+                Action::Output(output) => self.output = Some(*output),
                 _ => {}
             }
         }
@@ -226,6 +232,7 @@ fn connected() -> Snapshot {
             jamulus_ms: 31.2,
         }),
         format: Some(StreamFormat::stock(FrameSize::Samples128, Layout::Stereo, Quality::Normal)),
+        alignment: Alignment::Exact(22.71),
         client_buffer_frames: 3,
         server_buffer_frames: Some(4),
         stats: Stats { lost: 12, late: 2, ..Stats::default() },
@@ -445,6 +452,50 @@ fn the_delay_is_explained_where_it_stands_and_on_the_network_page() {
     }
     desk.snapshot.delay = None;
     assert!(!desk.look().says("together"), "nothing is measured, nothing is told");
+}
+
+#[test]
+fn the_network_page_tells_how_late_we_come_back_and_how_sure_that_is() {
+    let mut desk = Desk::new(960.0, 1200.0).with(connected());
+    desk.click("Network");
+    let seen = desk.look();
+    assert!(seen.says("me, aligned") && seen.says("22.7 ms (exact)") && !seen.says("grew while rolling"));
+    desk.snapshot.alignment = Alignment::Estimated(24.0);
+    desk.snapshot.alignment_grown = 3;
+    let seen = desk.look();
+    seen.assert_tidy(desk.size, "an estimate");
+    assert!(seen.says("24.0 ms (estimated)") && seen.says("grew while rolling") && seen.says("3 ×"));
+    desk.snapshot.alignment = Alignment::Unknown;
+    assert!(desk.look().says("not known yet"));
+    desk.snapshot.state = ConnectionState::Idle;
+    assert!(!desk.look().says("me, aligned"), "nothing comes back");
+}
+
+#[test]
+fn what_the_output_holds_is_chosen_unless_there_is_one_for_each() {
+    for (width, height) in [(960.0, 600.0), (600.0, 420.0)] {
+        let mut desk = Desk::new(width, height).with(connected());
+        let choices = [
+            (OutputChoice::Others, "Others only"),
+            (OutputChoice::OthersAndDry, "Others + dry"),
+            (OutputChoice::Aligned, "Me, aligned"),
+            (OutputChoice::Mix, "Full mix"),
+        ];
+        let mut shown = "Full mix";
+        for (choice, name) in choices {
+            assert_eq!(desk.click(shown), [], "opens the list");
+            assert_eq!(desk.click(name), [Action::Output(choice)]);
+            let seen = desk.look();
+            seen.assert_tidy(desk.size, name);
+            let chosen = choices.iter().filter(|(_, name)| seen.words().contains(name));
+            assert_eq!(chosen.count(), 1, "the list is closed: {:?}", seen.words());
+            shown = name;
+        }
+        desk.output = None;
+        let seen = desk.look();
+        seen.assert_tidy(desk.size, "Multi-Out");
+        assert!(!seen.words().contains(&"output") && !seen.says("Full mix"));
+    }
 }
 
 #[test]

@@ -2,12 +2,15 @@
 //! state kept where it can. Run it by `cargo test --features standalone --test plugin_standalone`.
 #![cfg(all(feature = "standalone", target_os = "linux"))]
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use jamulet::server::{Event, LeaveReason, Options, Server};
 use jamulet_testkit::pace;
+use jamulet_testkit::stock::JackServer;
 use jamulet_testkit::window::Screen;
 use serde_json::{Value, json};
 
@@ -77,6 +80,55 @@ fn its_state_is_kept_and_a_broken_file_does_not_stop_it() -> Result<()> {
         assert_eq!(state["project"]["window"]["width"], json!(960.0));
     }
     Ok(())
+}
+
+/// Signals and the window's own close both end in what nice-plug does with JACK, which can wait for ever.
+#[test]
+fn over_jack_it_ends_at_once_with_its_state_kept_and_the_session_left() -> Result<()> {
+    let _jack = JackServer::start(256)?;
+    let server =
+        Server::start(Options { port: 0, bind_ip4: Some(Ipv4Addr::LOCALHOST), ..Options::default() })?;
+    let address = server.local_addr().to_string();
+    let screen = Screen::start([1280, 800])?;
+    for _ in 0..4 {
+        let home = tempfile::tempdir()?;
+        let mut command = app(home.path(), &["--backend", "jack", "--connect", &address]);
+        // The name that `JackServer` has chosen.
+        command.env("JACK_DEFAULT_SERVER", std::env::var("JACK_DEFAULT_SERVER")?);
+        let mut running = command.env("DISPLAY", screen.name()).spawn()?;
+        let joined = wait_for(&server, |event| matches!(event, Event::Joined { .. }));
+        let asked = stop_by_signal(running.id());
+        let start = pace::now();
+        while asked.is_ok() && running.try_wait()?.is_none() && start.elapsed() < Duration::from_secs(10) {
+            pace::sleep(Duration::from_millis(20));
+        }
+        let took = start.elapsed();
+        let ended = running.try_wait()?;
+        if ended.is_none() {
+            running.kill()?;
+            running.wait()?;
+        }
+        asked?;
+        joined?;
+        let status = ended.with_context(|| format!("it is still there after {took:?}"))?;
+        ensure!(status.success(), "{status}");
+        wait_for(&server, |event| matches!(event, Event::Left { reason: LeaveReason::Left, .. }))?;
+        let file = home.path().join(".config/jamulet/state.json");
+        let state: Value = serde_json::from_slice(&std::fs::read(&file)?)?;
+        assert_eq!(state["project"]["address"], json!(address));
+        println!("it ended after {took:?}");
+    }
+    Ok(())
+}
+
+/// Waits until the server tells what is `wanted`.
+fn wait_for(server: &Server, wanted: impl Fn(&Event) -> bool) -> Result<()> {
+    loop {
+        let event = server.events().recv_timeout(Duration::from_secs(30));
+        if wanted(&event.context("the server does not tell it")?) {
+            return Ok(());
+        }
+    }
 }
 
 /// Asks the process to end, once it has a window and so can be asked.

@@ -9,13 +9,15 @@ use jamulet_testkit::child::with_screen;
 use jamulet_testkit::host::{Format, Plugin, library};
 use jamulet_testkit::pace;
 use jamulet_testkit::vst3_host::Vst3Plugin;
-use jamulet_testkit::window::{HostWindow, set_dots_per_inch};
+use jamulet_testkit::window::{HostWindow, Picture, set_dots_per_inch};
 use serde_json::json;
 
 /// Where "Mute me" is in a window of 960×600 points.
 const MUTE_ME: [i16; 2] = [66, 500];
 /// Where the address field is in the same window.
 const ADDRESS: [i16; 2] = [340, 260];
+/// Where the choice of output is in a window of 960×900 points, and then "Others only" in its list.
+const OUTPUT: [[i16; 2]; 2] = [[66, 549], [66, 612]];
 /// X11 key codes of `a` and `b`.
 const LETTERS: [u8; 2] = [38, 56];
 /// VST3's codes of keys (`pluginterfaces/base/keycodes.h`).
@@ -85,6 +87,36 @@ fn a_button_of_the_window_shows_in_the_hosts_parameter() -> Result<()> {
             window.click(MUTE_ME)?;
             until(&mut *plugin, &format!("{format:?}: muting"), |plugin| {
                 Ok(plugin.value_of("Mute myself")? == 1.0)
+            })?;
+            plugin.close_editor()?;
+        }
+        Ok(())
+    })
+}
+
+/// The pixels of a short line through `at`, where text is.
+fn around(picture: &Picture, at: [i16; 2]) -> Vec<u8> {
+    let [x, y] = at.map(|place| place as usize);
+    let start = 3 * (y * picture.width as usize + x);
+    picture.rgb[start - 60..start + 60].to_vec()
+}
+
+/// As above, with a list that opens and closes.
+#[test]
+fn an_output_chosen_in_the_window_shows_in_the_hosts_parameter() -> Result<()> {
+    with_screen("an_output_chosen_in_the_window_shows_in_the_hosts_parameter", |display| {
+        for format in Format::ALL {
+            let mut plugin = format.create()?;
+            plugin.change_project(json!({"window": {"width": 960.0, "height": 900.0, "zoom": 1.0}}))?;
+            let window = HostWindow::open(display, [960, 900])?;
+            plugin.open_editor(window.id())?;
+            until(&mut *plugin, "drawing", |_| Ok(window.picture()?.colours() > 100))?;
+            let closed = around(&window.picture()?, OUTPUT[1]);
+            window.click(OUTPUT[0])?;
+            until(&mut *plugin, "the list", |_| Ok(around(&window.picture()?, OUTPUT[1]) != closed))?;
+            window.click(OUTPUT[1])?;
+            until(&mut *plugin, &format!("{format:?}: others only"), |plugin| {
+                Ok((plugin.value_of("Output")? - 1.0 / 3.0).abs() < 0.01)
             })?;
             plugin.close_editor()?;
         }

@@ -1,7 +1,9 @@
 //! "Me, aligned" on the virtual clock: our own component in the full mix and the delayed dry sound lie on each other,
 //! whatever the host, the network, the format and the buffers, and nothing is called exact that is not.
 
+use std::cell::Cell;
 use std::f64::consts::TAU;
+use std::rc::Rc;
 use std::time::Duration;
 
 use jamulet::client::{Alignment, BufferSettings, FrameChoice, Output, Settings, StreamSettings};
@@ -400,4 +402,125 @@ fn nothing_shrinks_while_the_transport_rolls() {
     assert!(ms(&jam) < least - 2.0, "after the stop it shrinks: {} ms", ms(&jam));
     assert_eq!(jam.musicians[0].handle.snapshot().alignment_grown, grown, "only growth while rolling counts");
     check_now("after the stop", &case, &mut jam);
+}
+
+/// What a musician plays twice a second: 20 ms that sound like nobody else's.
+struct Click {
+    rate_hz: f64,
+    sound: Vec<f32>,
+}
+
+impl Click {
+    /// Forty tones of random pitch up to 8 kHz at once: the same sound at every rate.
+    fn new(rate_hz: f64, seed: u64) -> Self {
+        let mut rng = SplitMix64::new(seed);
+        let tones: Vec<_> = (0..40).map(|_| [200.0 + 7800.0 * unit(&mut rng), unit(&mut rng)]).collect();
+        let sample = |index: usize| {
+            let seconds = index as f64 / rate_hz;
+            let sound: f64 = tones.iter().map(|[hz, turns]| (TAU * (hz * seconds + turns)).sin()).sum();
+            (0.08 * sound * (-seconds / 0.004).exp() * (seconds / 0.0005).min(1.0)) as f32
+        };
+        Self { rate_hz, sound: (0..(0.020 * rate_hz) as usize).map(sample).collect() }
+    }
+
+    fn period(&self) -> usize {
+        (self.rate_hz / 2.0) as usize
+    }
+
+    /// Played so many samples after each half second.
+    fn played(&self, after: Rc<Cell<i64>>) -> Source {
+        let (sound, period) = (self.sound.clone(), self.period() as i64);
+        Box::new(move |index| {
+            let age = (index as i64 - after.get()).rem_euclid(period);
+            [sound.get(age as usize).copied().unwrap_or_default(); 2]
+        })
+    }
+
+    /// How many samples after the half second that begins with the sample `start` it is heard.
+    fn heard(&self, recording: &[f32], start: usize) -> i64 {
+        let window = &recording[start..start + self.period() + self.sound.len()];
+        let found = signal::delay(&self.sound, window, self.period()).expect("no silence");
+        assert!(found.correlation > 0.4, "a click is heard: {found:?}");
+        found.samples as i64
+    }
+
+    /// How much later than `other` this one is heard, whichever is the nearest.
+    fn behind(&self, mine: i64, other: i64) -> i64 {
+        let half = self.period() as i64 / 2;
+        (mine - other + half).rem_euclid(self.period() as i64) - half
+    }
+}
+
+/// People who play together hear both through the same mix, and move until both coincide *there*: at the server. So a
+/// partner's clicks leave him a whole round trip of his before they are heard, and in our recording they lie on our own,
+/// as late as these come back: on "me, aligned", although we are not in what we record of the others.
+#[test]
+fn a_partner_who_locks_his_returned_clicks_to_ours_lands_on_them() {
+    for (my_hz, his_hz, his_block) in [
+        (48_000.0, 48_000.0, 128),
+        (44_100.0, 48_000.0, 64),
+        (48_000.0, 96_000.0, 480),
+        (96_000.0, 44_100.0, 256),
+    ] {
+        let what = format!("we at {my_hz} Hz, he at {his_hz} Hz in blocks of {his_block}");
+        let buffers = BufferSettings {
+            client: BufferSize::Frames(6),
+            server: BufferSize::Frames(6),
+            ..BufferSettings::default()
+        };
+        let stream = StreamSettings { quality: Quality::High, ..StreamSettings::default() };
+        let mine = Case { buffers, stream, ..Case::new(my_hz, 128) };
+        let farther = LinkConfig { delay: Duration::from_millis(13), ..steady() };
+        let his = Case { link: farther, ..Case { rate_hz: his_hz, ..mine.clone() } };
+        let his = Case { blocks: Blocks::Constant(his_block), ..his };
+        let (my_click, his_click) = (Click::new(my_hz, 1), Click::new(his_hz, 2));
+        let (my_click_at_his, his_click_at_mine) = (Click::new(his_hz, 1), Click::new(my_hz, 2));
+        let after = Rc::new(Cell::new(his.samples(Duration::from_millis(170)) as i64));
+
+        let mut jam = mine.jam(my_click.played(Rc::default()));
+        jam.musicians.push(his.musician(10, his_click.played(Rc::clone(&after))));
+        jam.musicians[0].controls.output = Output::Others;
+        run_until(&mut jam, &what, is_exact);
+        jam.run(Duration::from_secs(2));
+        let half_second = |jam: &Jam, musician: usize, period: usize| {
+            let now = jam.musicians[musician].heard[0].len();
+            now / period * period
+        };
+        // He listens, moves, and listens again.
+        let mut late = Vec::new();
+        for _ in 0..3 {
+            jam.run(Duration::from_secs(2));
+            let start = half_second(&jam, 1, his_click.period()) - 2 * his_click.period();
+            let heard = &jam.musicians[1].heard[0];
+            let late_now =
+                his_click.behind(his_click.heard(heard, start), my_click_at_his.heard(heard, start));
+            after.set(after.get() - late_now);
+            late.push(late_now);
+        }
+        assert!(late[0].abs() > 500, "{what}: he had to move at all: {late:?}");
+        assert!(late[2].abs() <= 1, "{what}: he has locked: {late:?}");
+
+        let exact = alignment(&jam);
+        let mut lands = Vec::new();
+        let mut without = Vec::new();
+        jam.run(Duration::from_secs(6));
+        let end = half_second(&jam, 0, my_click.period());
+        for clicks_ago in 2..10 {
+            let start = end - clicks_ago * my_click.period();
+            let musician = &jam.musicians[0];
+            let his = his_click_at_mine.heard(&musician.others[0], start);
+            lands.push(my_click.behind(his, my_click.heard(&musician.aligned[0], start)));
+            without.push(my_click.behind(his, 0));
+        }
+        println!(
+            "{what}: {exact:?}, he was late by {late:?}, lands {lands:?} behind us (unaligned {})",
+            without[0]
+        );
+        assert!(is_exact(&jam) && alignment(&jam) == exact, "{what}: nothing has happened");
+        assert!(lands.iter().all(|lands| lands.abs() <= mine.tolerance()), "{what}: {lands:?}");
+        assert!(
+            without.iter().all(|late| late.abs() > 500),
+            "{what}: alignment is what does it: {without:?}"
+        );
+    }
 }

@@ -367,12 +367,9 @@ fn hosts_whose_blocks_vary() {
             ear.blemishes
         );
         assert!(steered < CENT, "{case:?}: the pitch was bent by {:.0} ppm", 1e6 * steered);
-        let (since, before) = (counters(&mut jam), settled);
-        assert_eq!((since.0, since.4), (before.0, before.4), "{case:?}: since it has settled");
-        // Our own buffer cannot tell such blocks from jitter: a frame a minute at most moves it.
-        assert!(since.3 - before.3 <= 3, "{case:?}: {} slips", since.3 - before.3);
+        assert_eq!(counters(&mut jam), settled, "{case:?}: since it has settled");
         assert_eq!(ear.blemishes, 0, "{case:?}: in a stock server's buffer");
-        assert!(off[1] < 1e6 * TENTH_OF_A_CENT, "{case:?}: {off:?} ppm");
+        assert!(off[0].max(off[1]) < 1e6 * TENTH_OF_A_CENT, "{case:?}: {off:?} ppm");
     }
 }
 

@@ -8,7 +8,7 @@ use jamulet::audio::Decoder;
 use jamulet::client::{BufferSettings, Controls, Settings, StreamSettings};
 use jamulet::protocol::PacketLayout;
 use jamulet::server::Config;
-use jamulet::units::{BufferSize, FrameSize, Layout, Quality, StreamFormat};
+use jamulet::units::{BufferSize, FrameSize, Layout, Quality, StreamFormat, Time};
 use jamulet_testkit::netem::{LinkConfig, SplitMix64};
 use jamulet_testkit::sim::{Blocks, Jam, Musician, SERVER, Source};
 use jamulet_testkit::{part, signal};
@@ -150,6 +150,10 @@ fn play(round: Round, what: &str, source: Source, limit: u64) -> (bool, Duration
     if muted {
         jam.run(Duration::from_secs(1));
         let after = peaks.borrow();
+        // Joining over the longest way takes 1.5 s.
+        let (arrived, wanted) = (WINDOW * after.len() as u32, jam.now.since(Time::ZERO));
+        let is_judged = after.len() >= 100 && arrived + Duration::from_secs(2) > wanted;
+        assert!(is_judged, "{what}, {round:?}: {arrived:?} of {wanted:?} arrived");
         let end = after[after.len() - 100..].iter().fold(0.0_f32, |most, peak| most.max(*peak));
         assert!(end < 1e-3, "{what}, {round:?}: still sent at {end}");
     }

@@ -85,7 +85,7 @@ fn garbage_from_the_host_reaches_nobody_and_leaves_no_trace() {
                 });
                 let mut jam = jam(quality, rate, source);
                 let sent = listen_at_the_server(&mut jam, quality);
-                jam.run(Duration::from_secs(8));
+                jam.run(Duration::from_secs(9));
                 let what = format!("{what} at {rate} Hz, {quality:?}");
                 // What is merely too loud is clipped to full scale, and the codec makes of that what it can.
                 let too_loud = samples.iter().any(|sample| sample.is_finite() && sample.abs() > 1.0);

@@ -3,18 +3,21 @@
 /// The loudest sample that passes, 60 dB above full scale: beyond it lies only garbage, and filters
 /// that were fed such numbers would ring for seconds.
 const MAX_SAMPLE: f32 = 1000.0;
-/// Corner of the direct current blocker, in Hz.
-const DC_CORNER_HZ: f64 = 5.0;
+/// Corner of the direct current blocker, in Hz. Sound passes three on its way from one musician to another, and what
+/// turns the phase of a kick drum turns up where recordings are compared: so it is far below.
+const DC_CORNER_HZ: f64 = 1.0;
+/// Garbage counts as this much when the mean is taken, so that it is forgotten as soon as direct current is.
+const MAX_DC: f32 = 2.0;
 
 /// A sample as it may be worked with: NaN and infinity become silence, garbage is cut.
 pub fn tame(sample: f32) -> f32 {
     if sample.is_finite() { sample.clamp(-MAX_SAMPLE, MAX_SAMPLE) } else { 0.0 }
 }
 
-/// Takes direct current out of an interleaved stereo signal: one pole at 5 Hz.
+/// Takes direct current out of an interleaved stereo signal: one pole at 1 Hz.
 ///
-/// Inaudible: it takes 0.26 dB at 20 Hz, 0.07 dB at a bass's low E (41 Hz) and less than a
-/// thousandth of a dB from 440 Hz on, and it neither delays nor adds noise: the mean is followed in
+/// Inaudible: it takes 0.01 dB at 20 Hz and turns the phase of 50 Hz by one degree, direct current has fallen by
+/// 60 dB after 1.1 s, and it neither delays nor adds noise: the mean is followed in
 /// double precision, and what is taken off is rounded once.
 #[derive(Clone, Copy, Debug)]
 pub struct DcBlocker {
@@ -34,7 +37,7 @@ impl DcBlocker {
         let mut out = pair;
         for (value, mean) in out.iter_mut().zip(&mut self.mean) {
             let taken = f64::from(*value) - *mean;
-            *mean += self.follow * taken;
+            *mean += self.follow * (f64::from(value.clamp(-MAX_DC, MAX_DC)) - *mean);
             // What subtracting the mean before this sample adds to high frequencies.
             *value = (taken * (1.0 - 0.5 * self.follow)) as f32;
         }
@@ -58,18 +61,18 @@ mod tests {
     }
 
     #[test]
-    fn direct_current_is_gone_after_a_second_at_every_rate() {
+    fn direct_current_is_gone_after_a_moment_at_every_rate() {
         for rate_hz in [44_100.0, 48_000.0, 192_000.0] {
             let mut blocker = DcBlocker::new(rate_hz);
-            let last = (0..rate_hz as usize).map(|_| blocker.next([0.9, -0.5])).last().expect("samples");
-            assert!(last.iter().all(|value| value.abs() < 1e-6), "{rate_hz}: {last:?}");
+            let last = (0..(1.5 * rate_hz) as usize).map(|_| blocker.next([0.9, -0.5])).last().expect("samples");
+            assert!(last.iter().all(|value| value.abs() < 1e-4), "{rate_hz}: {last:?}");
         }
     }
 
     #[test]
     fn tones_pass_unchanged_for_the_ear() {
         const RATE_HZ: f64 = 48_000.0;
-        for (hz, most_db) in [(20.0, 0.27), (41.2, 0.07), (440.0, 0.001), (10_000.0, 0.000_1)] {
+        for (hz, most_db) in [(20.0, 0.012), (41.2, 0.0035), (440.0, 0.000_1), (10_000.0, 0.000_01)] {
             let mut blocker = DcBlocker::new(RATE_HZ);
             let (mut before, mut after) = (0.0, 0.0);
             for at in 0..96_000 {

@@ -24,6 +24,8 @@ pub(super) use own_track::{Lag, OwnTrack};
 
 /// So much of our own sound is heard at most before others are heard alone.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Where so much is lost that little of it can be compared, nobody hears himself for longer than this.
+const LONGEST: Duration = Duration::from_secs(60);
 /// After the server has changed its buffer it is left alone for this long before we listen to ourselves again.
 const CALM: Duration = Duration::from_secs(5);
 /// After our own channel was turned off or on, it takes this long until the server is known to have done so.
@@ -151,7 +153,8 @@ impl Aligner {
         if !rolling && self.listen_again.take_if(|at| *at <= now).is_some() {
             self.patience_ends = sounding + samples_in(PATIENCE);
         }
-        !self.lag.is_some_and(|lag| lag.exact) && sounding < self.patience_ends
+        let is_long = self.in_mix.is_some_and(|since| now.since(since) > LONGEST);
+        !self.lag.is_some_and(|lag| lag.exact) && sounding < self.patience_ends && !is_long
     }
 
     /// Compares what the engine has sent and heard since the last call, as traces of `generation` tell.

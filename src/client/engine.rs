@@ -241,8 +241,11 @@ impl Engine {
         let _flush = FlushDenormals::new();
         let frames = io.iter().map(|channel| channel.len()).min().unwrap_or(0);
         let routing = Routing::of(controls, extra.is_some());
-        self.shared.note_output(routing.others_only, controls.rolling);
-        self.recent_block.note(frames, self.rate.hz);
+        self.shared.note_output(routing.others_only, routing.back == 0.0, controls.rolling);
+        // What a bounce calls with says nothing about playing.
+        if !controls.offline {
+            self.recent_block.note(frames, self.rate.hz);
+        }
         self.micros = self.micros.fract() + frames as f64 * 1e6 / self.rate.hz;
         self.shared.note_block(self.recent_block.longest, self.micros as u64, controls.offline);
         self.exchange_stream();
@@ -276,9 +279,13 @@ impl Engine {
                 continue;
             }
             self.shared.meter_receive(self.rate.finish_return(&mut self.levels));
-            self.rate.mix_into(io, extra.as_mut(), piece.clone(), &mut self.levels);
-            let (send, back) = (self.levels.send.value, self.levels.back.value);
-            self.ear.hear(&self.rate.dry, io, piece, send, back);
+            if routing.back > 0.0 {
+                let (send, back) = (self.levels.send.value, self.levels.back.value);
+                self.ear.hear(&self.rate.dry, &mut self.rate.scratch, send, back);
+            } else {
+                self.ear.rest();
+            }
+            self.rate.mix_into(io, extra.as_mut(), piece, &mut self.levels);
         }
         self.shared.publish_alignment(self.rate.own.alignment(), self.rate.own.grown());
         if let Some(stream) = &self.stream {

@@ -123,27 +123,18 @@ impl Ear {
         }
     }
 
-    /// A piece of the track's sound (interleaved stereo), and what was made of it in `io[..][piece]`, with the gains
-    /// of what is sent and of what comes back. Changes the output only while a pattern is played.
-    pub(super) fn hear(
-        &mut self,
-        input: &[f32],
-        io: &mut [&mut [f32]],
-        piece: Range<usize>,
-        send: f32,
-        back: f32,
-    ) {
-        for (pair, index) in input.as_chunks::<2>().0.iter().zip(piece) {
+    /// A piece of the track's sound, and what comes back beside it on its way out, both interleaved stereo, with the
+    /// gains of what is sent and of what comes back. Changes what comes back only while a pattern is played, and
+    /// never the dry sound: that goes no round through the session.
+    pub(super) fn hear(&mut self, input: &[f32], returned: &mut [f32], send: f32, back: f32) {
+        for (pair, heard) in input.as_chunks::<2>().0.iter().zip(returned.as_chunks_mut::<2>().0) {
             let gain = self.next_gain();
-            let mut output = 0.0;
-            for channel in io.iter_mut() {
-                output += channel[index] * channel[index];
-                if gain != 1.0 {
-                    channel[index] *= gain;
-                }
+            let output = 0.5 * (heard[0] * heard[0] + heard[1] * heard[1]);
+            if gain != 1.0 {
+                *heard = heard.map(|sample| sample * gain);
             }
             self.sums.input += f64::from(0.5 * (pair[0] * pair[0] + pair[1] * pair[1]));
-            self.sums.output += f64::from(output) / io.len().max(1) as f64;
+            self.sums.output += f64::from(output);
             self.sums.pattern += f64::from(gain);
             self.sums.frames += 1;
             if self.sums.frames >= self.point_frames {
@@ -203,6 +194,10 @@ const MAX_LAG: usize = 94;
 const STRIDE: u64 = 16;
 /// Points before and after a pattern that are compared with it.
 const PADDING: usize = 8;
+/// A lag is the best one when so many half points beyond it none is better.
+const BEYOND: usize = 6;
+/// The next question is about so many half points around it.
+const AROUND: usize = 3;
 /// A pattern that has not begun by then never will: the host does not call, in points.
 const NO_ANSWER: u64 = 2 * POINTS_PER_SECOND as u64;
 /// An input follows a pattern when its share is so many times its own error …
@@ -275,8 +270,10 @@ struct Asking {
     asked_at: u64,
     /// Number of the pattern's first point.
     began: Option<u64>,
-    /// Still to be compared.
-    lags: Range<usize>,
+    /// Still to be compared, in half points: the way around takes no whole number of them.
+    half_lags: Range<usize>,
+    /// The half lag with the most certain answer so far, of those that grow.
+    best: Option<(usize, Answer)>,
     /// Of the patterns before this one.
     evidence: f64,
     /// Something may have followed this one.
@@ -332,16 +329,23 @@ impl FeedbackGuard {
         self.count += 1;
         self.state = match std::mem::replace(&mut self.state, State::Listening) {
             State::Listening if self.count.is_multiple_of(STRIDE) && self.is_suspicious() => {
-                self.ask(0..MAX_LAG + 1, 0.0)
+                self.ask(0..2 * MAX_LAG + 1, 0.0)
             }
             State::Asking(asking) => self.compare(asking),
             state => state,
         };
     }
 
-    fn ask(&mut self, lags: Range<usize>, evidence: f64) -> State {
+    fn ask(&mut self, half_lags: Range<usize>, evidence: f64) -> State {
         self.question = self.question.wrapping_add(1);
-        State::Asking(Asking { asked_at: self.count, began: None, lags, evidence, unclear: false })
+        State::Asking(Asking {
+            asked_at: self.count,
+            began: None,
+            half_lags,
+            best: None,
+            evidence,
+            unclear: false,
+        })
     }
 
     /// Whether what is sent is loud enough and has followed what came out for a while.
@@ -356,7 +360,7 @@ impl FeedbackGuard {
             return false;
         }
         (0..=MAX_LAG.min(start)).any(|lag| {
-            let (mean, deviation) = self.likeness(start - lag..self.points.len() - lag, lag);
+            let (mean, deviation) = self.likeness(start - lag..self.points.len() - lag, 2 * lag);
             deviation < LOOSE && mean.exp() * self.way_gain() > LOOP_GAIN
         })
     }
@@ -371,21 +375,28 @@ impl FeedbackGuard {
         self.points.back().map_or(0.0, |point| point.way)
     }
 
-    /// How much louder the input is than the output was `lag` points before, for the outputs in `range`, in nepers: mean
-    /// and standard deviation.
-    fn likeness(&self, range: Range<usize>, lag: usize) -> (f64, f64) {
+    /// How much louder the input is than the output was `half_lag` half points before, for the outputs in `range`, in
+    /// nepers: mean and standard deviation.
+    fn likeness(&self, range: Range<usize>, half_lag: usize) -> (f64, f64) {
         let length = range.len() as f64;
         let (sum, squares) = range.fold((0.0, 0.0), |(sum, squares), index| {
-            let ratio = self.ratio(index, lag);
+            let ratio = self.ratio(index, half_lag);
             (sum + ratio, squares + ratio * ratio)
         });
         let mean = sum / length;
         (mean, (squares / length - mean * mean).max(0.0).sqrt())
     }
 
-    /// How much louder the input is than the output was `lag` points before, at index `index`, in nepers.
-    fn ratio(&self, index: usize, lag: usize) -> f64 {
-        self.points[index + lag].input - self.points[index].output
+    /// How much louder the input is than the output was `half_lag` half points before, at index `index`, in nepers.
+    fn ratio(&self, index: usize, half_lag: usize) -> f64 {
+        let output = self.between(index, half_lag, |point| point.output);
+        self.points[index + half_lag.div_ceil(2)].input - output
+    }
+
+    /// A value at index `index`, or half a point after it where `half_lag` is odd.
+    fn between(&self, index: usize, half_lag: usize, value: impl Fn(&Heard) -> f64) -> f64 {
+        let next = index + half_lag % 2;
+        0.5 * (value(&self.points[index]) + value(&self.points[next]))
     }
 
     /// Looks for the pattern in what came in, at every lag that has passed by now.
@@ -398,22 +409,29 @@ impl FeedbackGuard {
         };
         let Some(first) = began.checked_sub(oldest + PADDING as u64) else { return State::Listening };
         let range = first as usize..first as usize + PATTERN_POINTS + 2 * PADDING;
-        while asking.lags.start < asking.lags.end && range.end + asking.lags.start <= self.points.len() {
-            let lag = asking.lags.start;
-            asking.lags.start += 1;
-            let answer = self.answer(range.clone(), lag);
-            if answer.follows() && answer.gain * self.way_gain() > LOOP_GAIN {
+        let lags = &mut asking.half_lags;
+        while lags.start < lags.end && range.end + lags.start.div_ceil(2) <= self.points.len() {
+            let half_lag = lags.start;
+            lags.start += 1;
+            let answer = self.answer(range.clone(), half_lag);
+            let grows = answer.follows() && answer.gain * self.way_gain() > LOOP_GAIN;
+            if grows && asking.best.is_none_or(|(_, best)| answer.certainty() > best.certainty()) {
+                asking.best = Some((half_lag, answer));
+            }
+            asking.unclear |= answer.may_follow();
+        }
+        let next = asking.half_lags.start;
+        match asking.best {
+            Some((best, answer)) if asking.half_lags.is_empty() || next > best + BEYOND => {
                 let evidence = asking.evidence + answer.certainty().min(MOST_EVIDENCE);
                 if evidence >= ENOUGH_EVIDENCE {
                     return State::Muted;
                 }
                 // From now on only what lies around here counts.
-                return self.ask(lag.saturating_sub(1)..lag + 2, evidence);
+                return self.ask(best.saturating_sub(AROUND)..best + AROUND + 1, evidence);
             }
-            asking.unclear |= answer.may_follow();
-        }
-        if asking.lags.start < asking.lags.end {
-            return State::Asking(asking);
+            _ if !asking.half_lags.is_empty() => return State::Asking(asking),
+            _ => {}
         }
         let unclear = asking.unclear || asking.evidence > 0.0;
         self.doubts = if unclear { (self.doubts + 1).min(MAX_DOUBTS) } else { 0 };
@@ -433,12 +451,13 @@ impl FeedbackGuard {
     }
 
     /// Explains how much louder the input is than the output was by the pattern and a steady change.
-    fn answer(&self, range: Range<usize>, lag: usize) -> Answer {
+    fn answer(&self, range: Range<usize>, half_lag: usize) -> Answer {
         let length = range.len() as f64;
         let values = || {
             range.clone().enumerate().map(|(position, index)| {
                 let time = position as f64 - 0.5 * (length - 1.0);
-                (time, self.points[index].pattern, self.ratio(index, lag))
+                let pattern = self.between(index, half_lag, |point| point.pattern);
+                (time, pattern, self.ratio(index, half_lag))
             })
         };
         let mean = |value: &dyn Fn((f64, f64, f64)) -> f64| values().map(value).sum::<f64>() / length;
@@ -520,12 +539,12 @@ mod tests {
             }
         }
 
-        /// Plays noise of `level` for `seconds` on `channels`; tells the largest change that the ear made.
-        fn play(&mut self, seconds: f64, level: f32, channels: usize) -> f32 {
+        /// Plays noise of `level` for `seconds`; tells the largest change that the ear made.
+        fn play(&mut self, seconds: f64, level: f32) -> f32 {
             let mut change = 0.0_f32;
             for _ in 0..(seconds * self.rate_hz / 64.0) as usize {
                 let mut input = [0.0; 128];
-                let mut output = [[0.0; 64]; 2];
+                let mut output = [0.0; 128];
                 for index in 0..64 {
                     self.noise = self.noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                     let source = level * ((self.noise >> 8) as f32 / 8_388_608.0 - 1.0);
@@ -534,15 +553,13 @@ mod tests {
                     let send = if self.guard.is_muted() { 0.0 } else { sample.clamp(-1.0, 1.0) };
                     self.sent.push_back(send);
                     let back = self.sent.pop_front().expect("it holds 30 ms");
-                    output.iter_mut().for_each(|channel| channel[index] = back);
+                    output[2 * index..2 * index + 2].fill(back);
                 }
-                let before = output[0];
-                let [left, right] = &mut output;
-                let mut io = [&mut left[..], &mut right[..]];
+                let before = output;
                 self.ear.ask(self.guard.question());
-                self.ear.hear(&input, &mut io[..channels], 0..64, 1.0, 1.0);
-                change = before.iter().zip(&output[0]).map(|(a, b)| (a - b).abs()).fold(change, f32::max);
-                self.echo.extend(output[0]);
+                self.ear.hear(&input, &mut output, 1.0, 1.0);
+                change = before.iter().zip(&output).map(|(a, b)| (a - b).abs()).fold(change, f32::max);
+                self.echo.extend(output.iter().step_by(2));
                 while let Ok(point) = self.points.pop() {
                     self.guard.note(point);
                 }
@@ -552,13 +569,13 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_is_muted_at_any_rate_and_width() {
+    fn a_loop_is_muted_at_any_rate() {
         for rate_hz in [44_100.0, 48_000.0, 192_000.0] {
-            for (channels, gain) in [(1, 1.0), (2, 1.05), (2, 3.0)] {
+            for gain in [1.0, 1.05, 3.0] {
                 let mut way = Loop::new(rate_hz, gain);
-                way.play(1.0, 0.05, channels);
-                way.play(4.0, 0.05, channels);
-                assert!(way.guard.is_muted(), "{rate_hz} Hz, {channels} channels, gain {gain}");
+                way.play(1.0, 0.05);
+                way.play(4.0, 0.05);
+                assert!(way.guard.is_muted(), "{rate_hz} Hz, gain {gain}");
             }
         }
     }
@@ -567,7 +584,7 @@ mod tests {
     fn what_dies_away_or_never_comes_back_is_not_muted() {
         for gain in [0.0, 0.3, 0.7] {
             let mut way = Loop::new(48_000.0, gain);
-            way.play(60.0, 0.3, 2);
+            way.play(60.0, 0.3);
             assert!(!way.guard.is_muted(), "gain {gain}");
         }
     }
@@ -575,16 +592,16 @@ mod tests {
     #[test]
     fn the_user_decides_when_to_send_again() {
         let mut way = Loop::new(48_000.0, 1.5);
-        way.play(5.0, 0.05, 2);
+        way.play(5.0, 0.05);
         assert!(way.guard.is_muted());
         way.gain = 0.0;
-        way.play(5.0, 0.05, 2);
+        way.play(5.0, 0.05);
         assert!(way.guard.is_muted());
         way.guard.restart();
-        way.play(20.0, 0.05, 2);
+        way.play(20.0, 0.05);
         assert!(!way.guard.is_muted());
         way.gain = 1.5;
-        way.play(5.0, 0.05, 2);
+        way.play(5.0, 0.05);
         assert!(way.guard.is_muted());
     }
 
@@ -592,11 +609,11 @@ mod tests {
     #[test]
     fn the_output_is_touched_rarely_and_by_no_more_than_the_pattern() {
         let mut way = Loop::new(48_000.0, 0.0);
-        let change = way.play(20.0, 0.3, 2);
+        let change = way.play(20.0, 0.3);
         assert!(change > 0.0 && change <= 0.3 * (1.0 - SOFTER) + 1e-6, "{change}");
         let asked = way.guard.question();
         assert!(asked <= 8, "{asked} questions");
-        assert_eq!(way.play(10.0, 0.001, 2), 0.0, "nobody asks about a whisper");
+        assert_eq!(way.play(10.0, 0.001), 0.0, "nobody asks about a whisper");
     }
 
     #[test]

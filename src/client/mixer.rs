@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use crate::protocol::{ChannelInfo, ClientEntry};
-use crate::units::{ChannelId, Time, fader_gain};
+use crate::units::{ChannelId, MAX_CHANNELS, Time, fader_gain};
 
 /// Slots for the others: as many strips have parameters.
 pub const SLOTS: usize = 16;
@@ -18,6 +18,8 @@ pub const SLOTS: usize = 16;
 pub const FADER_MAX: f32 = 100.0;
 /// A pan in the middle.
 const PAN_CENTRE: f32 = 0.5;
+/// Most people who are waited for: a server has no more.
+const MAX_MISSED: usize = MAX_CHANNELS;
 /// After the first has come back into a lost session, this long the slots of others wait for them.
 const RETURN_TIME: Duration = Duration::from_secs(60);
 
@@ -70,12 +72,23 @@ pub(super) enum Telling {
     Pan(ChannelId, f32),
 }
 
+/// Our own channel in our mix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum OwnSound {
+    /// As its strip says.
+    #[default]
+    AsSet,
+    /// The others are wanted alone.
+    Off,
+    /// Full on, to find out how late it comes back.
+    On,
+}
+
 /// The mix of one session.
 #[derive(Default)]
 pub(super) struct Mixer {
     own: Option<ChannelId>,
-    /// The others are wanted alone, wherever our own fader is.
-    own_is_off: bool,
+    own_sound: OwnSound,
     /// Everyone there, in the server's order.
     present: Vec<Person>,
     /// Those of a session that was lost who are not back yet.
@@ -101,9 +114,9 @@ impl Mixer {
         self.own = Some(channel);
     }
 
-    /// Turns our own channel off, or on again as its strip says.
-    pub(super) fn set_own_off(&mut self, off: bool) {
-        self.own_is_off = off;
+    /// What becomes of our own channel.
+    pub(super) fn hear_own(&mut self, own_sound: OwnSound) {
+        self.own_sound = own_sound;
     }
 
     /// Whether our own channel is in the mix, as the server was told.
@@ -119,6 +132,10 @@ impl Mixer {
         }
         let mut before = std::mem::take(&mut self.present);
         for client in clients {
+            // A list that names somebody twice is wrong; nothing here is to grow by it.
+            if self.present.iter().any(|person| person.strip.channel == client.channel) {
+                continue;
+            }
             let is_me = self.own == Some(client.channel);
             let known = before.iter().position(|person| person.strip.channel == client.channel);
             let person = match known.map(|index| before.swap_remove(index)) {
@@ -150,6 +167,7 @@ impl Mixer {
     /// The session is lost, or the server has started afresh: everyone is missed.
     pub(super) fn lose(&mut self) {
         self.missed.append(&mut self.present);
+        self.missed.truncate(MAX_MISSED);
         self.forget_at = None;
     }
 
@@ -163,7 +181,11 @@ impl Mixer {
         let somebody_is_solo = self.somebody_is_solo();
         let mut changes = Vec::new();
         for Person { strip, is_me, told_gain, told_pan, .. } in &mut self.present {
-            let gain = if *is_me && self.own_is_off { 0.0 } else { strip.gain(somebody_is_solo) };
+            let gain = match self.own_sound {
+                OwnSound::Off if *is_me => 0.0,
+                OwnSound::On if *is_me => 1.0,
+                _ => strip.gain(somebody_is_solo),
+            };
             if std::mem::replace(told_gain, gain) != gain {
                 changes.push(Telling::Gain(strip.channel, gain));
             }
@@ -345,14 +367,16 @@ mod tests {
     #[test]
     fn our_own_fader_moved_while_others_are_wanted_alone_counts_afterwards() {
         let mut mixer = mixer(&[(1, "Ann")]);
-        mixer.set_own_off(true);
+        mixer.hear_own(OwnSound::Off);
         assert!(mixer.hears_own(), "the server is yet to be told");
         assert_eq!(mixer.take_changes(), [Telling::Gain(ME, 0.0)]);
         assert!(!mixer.hears_own());
         mixer.act(ME, Move::Fader(50.0));
         mixer.act(ChannelId(1), Move::Mute(true));
         assert_eq!(mixer.take_changes(), [Telling::Gain(ChannelId(1), 0.0)]);
-        mixer.set_own_off(false);
+        mixer.hear_own(OwnSound::On);
+        assert_eq!(mixer.take_changes(), [Telling::Gain(ME, 1.0)]);
+        mixer.hear_own(OwnSound::AsSet);
         assert_eq!(mixer.take_changes(), [Telling::Gain(ME, fader_gain(50.0))]);
         assert!(mixer.hears_own());
     }

@@ -30,9 +30,9 @@ pub(super) struct Pacer {
 
 impl Pacer {
     /// Ages of up to `age_samples` will come: frames are held that long from now on, so that their due times
-    /// need not move when they do. The most that was ever told counts.
+    /// need not move when they do. When less is told, frames leave sooner after a while.
     pub(super) fn hold_at_least(&mut self, age_samples: u32) {
-        self.least = self.least.max(age_samples);
+        self.least = age_samples;
         self.held = self.held.max(self.least);
     }
 

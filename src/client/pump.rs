@@ -12,7 +12,7 @@ use super::delay::{Gauge, Way};
 use super::feedback::{FeedbackGuard, Point};
 use super::host_watch::HostWatch;
 use super::jam::Jam;
-use super::mixer::{Mixer, Move, Telling};
+use super::mixer::{Mixer, Move, OwnSound, Telling};
 use super::reconnect::Reconnect;
 use super::settings::{FrameChoice, Profile, Settings};
 use super::shared::{AudioCounts, Shared};
@@ -172,10 +172,12 @@ impl Pump {
 
     /// Does what windows and parameters have asked for: call after every wake-up.
     pub fn handle_commands(&mut self, now: Time) {
+        // Looked up first: what was asked for before it, the address for one, is then among the commands.
+        let intent = self.shared.take_intent();
         while let Ok(command) = self.commands.try_recv() {
             self.handle_command(now, command);
         }
-        if let Some(connect) = self.shared.take_intent() {
+        if let Some(connect) = intent {
             self.handle_intent(now, connect);
         }
         let (moves, mixer) = (&self.shared.slot_moves, &mut self.mixer);
@@ -317,6 +319,7 @@ impl Pump {
 
     /// The socket cannot be opened or used.
     pub(super) fn handle_socket_error(&mut self, now: Time, reason: String) {
+        self.next_address = None;
         self.end_sound();
         self.fail(now, Failure::Socket { reason });
     }
@@ -446,6 +449,7 @@ impl Pump {
         });
         if server_buffer != old_server_buffer {
             self.picture.server_buffer_frames = fixed_frames(server_buffer);
+            self.with_jam(|jam| jam.aligner.doubt(now));
             self.dirty = true;
         }
         self.apply_layout(now);
@@ -509,7 +513,12 @@ impl Pump {
     fn follow_output(&mut self, now: Time) {
         let Phase::Jamming { jam, .. } = &mut self.phase else { return };
         let needed = jam.aligner.wants_own(now, self.shared.rolling());
-        self.mixer.set_own_off(self.shared.others_only() && !needed);
+        self.mixer.hear_own(match self.shared.others_only() {
+            true if needed => OwnSound::On,
+            true => OwnSound::Off,
+            false if self.shared.nobody_listens() => OwnSound::On,
+            false => OwnSound::AsSet,
+        });
         jam.aligner.set_in_mix(now, self.mixer.hears_own());
     }
 
@@ -546,6 +555,7 @@ impl Pump {
                 picture.levels.clear();
                 picture.muted_by.clear();
                 self.mixer.lose();
+                self.with_jam(|jam| jam.aligner.doubt(now));
             }
             ClientEvent::ClientList(clients) => {
                 picture.muted_by.retain(|channel| clients.iter().any(|entry| entry.channel == *channel));
@@ -602,7 +612,22 @@ impl Pump {
             EndReason::Closed => Some(Failure::Closed { server }),
             EndReason::TimedOut => Some(Failure::TimedOut { server }),
         };
-        // Who was there and the figures belong to the session; chat stays readable.
+        match failure {
+            Some(failure) => self.fail(now, failure),
+            None => {
+                self.mixer.clear();
+                self.feedback.restart();
+            }
+        }
+        if let Some(address) = self.next_address.take() {
+            self.connect(now, address);
+        }
+    }
+
+    /// The engine goes back to the track's own sound. Who was there and the figures belong to the session; chat
+    /// stays readable.
+    fn end_sound(&mut self) {
+        self.shared.set_live_generation(0);
         let picture = &mut self.picture;
         *picture = Snapshot {
             address: std::mem::take(&mut picture.address),
@@ -611,18 +636,6 @@ impl Pump {
             stats: picture.stats,
             ..Snapshot::default()
         };
-        match failure {
-            Some(failure) => self.fail(now, failure),
-            None => self.mixer.clear(),
-        }
-        if let Some(address) = self.next_address.take() {
-            self.connect(now, address);
-        }
-    }
-
-    /// The engine goes back to the track's own sound.
-    fn end_sound(&mut self) {
-        self.shared.set_live_generation(0);
         self.dirty = true;
     }
 

@@ -63,6 +63,8 @@ pub(super) struct Shared {
     slipped: AtomicU64,
     /// Audio thread: the output is to hold others only …
     others_only: AtomicBool,
+    /// … or nothing of what comes back …
+    nobody_listens: AtomicBool,
     /// … and the host's transport plays.
     rolling: AtomicBool,
     /// Audio thread: how late "me, aligned" is, see [`Self::publish_alignment`].
@@ -253,13 +255,19 @@ impl Shared {
     }
 
     /// Audio thread: what the output is to hold, and whether the host's transport plays.
-    pub(super) fn note_output(&self, others_only: bool, rolling: bool) {
+    pub(super) fn note_output(&self, others_only: bool, nobody_listens: bool, rolling: bool) {
         self.others_only.store(others_only, Relaxed);
+        self.nobody_listens.store(nobody_listens, Relaxed);
         self.rolling.store(rolling, Relaxed);
     }
 
     pub(super) fn others_only(&self) -> bool {
         self.others_only.load(Relaxed)
+    }
+
+    /// What comes back is in no output.
+    pub(super) fn nobody_listens(&self) -> bool {
+        self.nobody_listens.load(Relaxed)
     }
 
     pub(super) fn rolling(&self) -> bool {

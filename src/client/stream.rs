@@ -20,9 +20,11 @@ pub(super) struct Stream {
 /// measures between them.
 #[derive(Default)]
 pub(super) struct Fill {
-    mean: Option<f64>,
-    /// How long frames wait until their place in the host's block, in samples.
-    wait: Option<f64>,
+    /// Before a pull: steady where the host asks for the time that comes.
+    ahead: Average,
+    /// How long frames wait until their place in the host's block, in samples: steady where the host asks for the
+    /// time that has passed.
+    wait: Average,
     /// The target that was trimmed to last, in frames …
     target: Option<u8>,
     /// … and since when, in samples at 48 kHz.
@@ -30,28 +32,22 @@ pub(super) struct Fill {
 }
 
 impl Fill {
-    /// The mean is one over about this long, in seconds.
+    /// Means are over about this long, in seconds.
     const SECONDS: f64 = 2.0;
-    /// Arrivals further from the mean than this are no jitter, in samples; they count as this far …
-    const OUTLIER: f64 = 256.0;
-    /// … and from here on the mean begins anew.
-    const JUMP: f64 = 4096.0;
+    /// Variances closer than this are the same, in samples squared.
+    const STEADY: f64 = 100.0;
 
     /// A frame of `frame_samples` arrived `ahead` of the playhead, and was found before a block of `block` samples.
     pub(super) fn note(&mut self, ahead: f64, block: f64, frame_samples: usize) {
         let share = frame_samples as f64 / (Self::SECONDS * f64::from(WIRE_RATE_HZ));
-        let follow = |mean: Option<f64>, value: f64| {
-            let mean = mean.filter(|mean| (value - mean).abs() < Self::JUMP).unwrap_or(value);
-            Some(mean + share * (value - mean).clamp(-Self::OUTLIER, Self::OUTLIER))
-        };
-        self.mean = follow(self.mean, ahead);
+        self.ahead.follow(ahead, share);
         // The block that is handed out lasts as long as the one that came in and ends where that ended.
-        self.wait = follow(self.wait, ahead - block);
+        self.wait.follow(ahead - block, share);
     }
 
     /// How long a frame waits from its arrival to its place in the output, in samples; `None` while unknown.
     pub(super) fn wait(&self) -> Option<f64> {
-        self.wait
+        self.wait.mean
     }
 
     /// How much faster to play, as a fraction, so that `surplus` frames go away where `target` frames are wanted; to
@@ -72,11 +68,37 @@ impl Fill {
         ((surplus - WANTED_SURPLUS) * frame_samples as f64 / rate / seconds).clamp(-most, most)
     }
 
-    /// What remains after a pull on average, in samples, where `block` samples are pulled at once.
+    /// What remains after a pull on average, in samples, where at most `block` samples are pulled at once.
     pub(super) fn reserve(&self, block: f64, frame_samples: usize) -> Option<f64> {
-        // As the jitter buffer counts: what is left after whole blocks, or, where blocks are shorter than a frame,
-        // what an arriving frame finds.
-        self.mean.map(|mean| mean - block.max(0.5 * (block + frame_samples as f64)))
+        // As the jitter buffer counts: what is left after the largest block, or, where blocks are shorter than a
+        // frame, what an arriving frame finds. Where blocks vary, what is steady counts; equal ones are steady twice.
+        let found = (0.5 * (frame_samples as f64 - block)).max(0.0);
+        if self.ahead.variance <= self.wait.variance + Self::STEADY {
+            Some(self.ahead.mean? - block - found)
+        } else {
+            Some(self.wait.mean? - found)
+        }
+    }
+}
+
+/// A mean that forgets, and how far values are off it.
+#[derive(Default)]
+struct Average {
+    mean: Option<f64>,
+    variance: f64,
+}
+
+impl Average {
+    /// Values further from the mean than this are no jitter, in samples; they count as this far …
+    const OUTLIER: f64 = 256.0;
+    /// … and from here on the mean begins anew.
+    const JUMP: f64 = 4096.0;
+
+    fn follow(&mut self, value: f64, share: f64) {
+        let mean = self.mean.unwrap_or(value);
+        let off = (value - mean).clamp(-Self::OUTLIER, Self::OUTLIER);
+        self.mean = Some(if (value - mean).abs() < Self::JUMP { mean + share * off } else { value });
+        self.variance += share * (off * off - self.variance);
     }
 }
 
@@ -198,4 +220,35 @@ pub(super) fn silent_frame(format: StreamFormat) -> Result<FrameBytes, CodecErro
         encoder.encode(&pcm, frame.as_mut_slice());
     }
     Ok(frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Hosts ask for the time that comes, where 700 samples are found before each pull, or for the time that has
+    /// passed, where 100 are left after it.
+    #[test]
+    fn where_blocks_vary_the_reserve_is_that_of_the_largest() {
+        for (time_comes, wanted) in [(true, 700.0 - 512.0), (false, 100.0)] {
+            let mut fill = Fill::default();
+            for index in 0..10_000 {
+                let block = 1.0 + f64::from(index * 7919 % 512);
+                fill.note(if time_comes { 700.0 } else { 100.0 + block }, block, 128);
+            }
+            let reserve = fill.reserve(512.0, 128).expect("frames came");
+            assert!((reserve - wanted).abs() < 1.0, "{reserve} instead of {wanted}");
+        }
+    }
+
+    #[test]
+    fn equal_blocks_are_counted_alike_by_both() {
+        let mut fill = Fill::default();
+        for block in [64.0, 512.0] {
+            (0..10_000).for_each(|_| fill.note(700.0, block, 128));
+            let reserve = fill.reserve(block, 128).expect("frames came");
+            let wanted = 700.0 - f64::max(block, 0.5 * (block + 128.0));
+            assert!((reserve - wanted).abs() < 1e-6, "{reserve} instead of {wanted}");
+        }
+    }
 }

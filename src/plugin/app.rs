@@ -25,6 +25,8 @@ pub struct App {
     link: Arc<Link>,
     /// Until the window's thread holds it.
     alive: Option<Alive>,
+    /// There is one output, and what it holds is chosen.
+    chooses_output: bool,
     gui: Option<GuiContext>,
     view: View,
     /// The view panicked: only the reason is shown from now on.
@@ -35,9 +37,18 @@ pub struct App {
 
 impl App {
     /// The app of a window that is about to open.
-    pub fn new(instance: Arc<Instance>, link: Arc<Link>, alive: Alive) -> Self {
+    pub fn new(instance: Arc<Instance>, link: Arc<Link>, alive: Alive, chooses_output: bool) -> Self {
         let view = View::new(&instance.project.saved());
-        Self { instance, link, alive: Some(alive), gui: None, view, broken: false, was_connected: false }
+        Self {
+            instance,
+            link,
+            alive: Some(alive),
+            chooses_output,
+            gui: None,
+            view,
+            broken: false,
+            was_connected: false,
+        }
     }
 
     fn draw(&mut self, ui: &mut egui::Ui) {
@@ -52,6 +63,7 @@ impl App {
             snapshot: &snapshot,
             saved: &instance.project.saved(),
             levels: instance.params.levels(),
+            output: self.chooses_output.then(|| instance.params.output.value()),
             meters: handle.map_or_else(MeterReading::default, |handle| handle.take_meters()),
             fault: instance.guard.fault().or(snapshot.fault.as_deref()),
         };
@@ -107,6 +119,7 @@ impl App {
                 gui.param_setter().end_set_parameter(self.level(level));
             }),
             Action::MuteMe(mute) => self.mirror(&params.mute_me, mute),
+            Action::Output(output) => self.mirror(&params.output, output),
             Action::EndBypass => self.mirror(&params.bypass, false),
             Action::Zoom(zoom) => ctx.set_zoom_factor(zoom),
         }
@@ -121,12 +134,22 @@ impl App {
     }
 
     /// Shows the host what the window has done: the parameter follows the button.
-    fn mirror(&self, param: &BoolParam, value: bool) {
+    fn mirror<P: Param>(&self, param: &P, value: P::Plain) {
         let Some(gui) = &self.gui else { return };
         let setter = gui.param_setter();
         setter.begin_set_parameter(param);
         setter.set_parameter(param, value);
         setter.end_set_parameter(param);
+    }
+}
+
+/// Where there is no host, the window's end is the app's.
+#[cfg(feature = "standalone")]
+impl Drop for App {
+    fn drop(&mut self) {
+        if self.gui.as_ref().is_some_and(|gui| gui.plugin_api() == PluginApi::Standalone) {
+            super::standalone::closing();
+        }
     }
 }
 
@@ -164,6 +187,7 @@ impl NiceEguiApp for App {
         }
         #[cfg(feature = "standalone")]
         if super::standalone::quit_requested() {
+            super::standalone::closing();
             ui.ctx().send_viewport_cmd(egui::ViewportCommand::Close);
         }
         let instance = Arc::clone(&self.instance);

@@ -8,8 +8,10 @@
 //! - On X11 a window lives on its own thread. A panic there comes back when the window is dropped,
 //!   and dropping does not always wait for the thread: [`Window`] contains the one and does the other.
 //!
-//! One gap stays, for it is out of reach: nice-plug's VST3 view refuses `setContentScaleFactor`
-//! before `attached`, so a scale that only the host knows arrives when the host repeats it.
+//! Two gaps stay, for they are out of reach: nice-plug's VST3 view refuses `setContentScaleFactor`
+//! before `attached`, so a scale that only the host knows arrives when the host repeats it. And on
+//! Linux each opening of a VST3 view keeps a socket pair and a handler in the host's run loop until
+//! the host ends, since nice-plug's handler owns itself.
 
 #[cfg(all(unix, not(target_os = "macos")))]
 use std::cell::Cell;
@@ -79,12 +81,14 @@ pub struct JamuletEditor {
     last: AtomicCell<f64>,
     /// The window that is open now.
     link: parking_lot::RwLock<Option<Arc<Link>>>,
+    chooses_output: bool,
 }
 
 impl JamuletEditor {
-    /// An editor without a window.
-    pub fn new(instance: Arc<Instance>) -> Self {
-        Self { instance, last: AtomicCell::new(1.0), link: parking_lot::RwLock::new(None) }
+    /// An editor without a window. `chooses_output`: there is one output, and what it holds is chosen.
+    pub fn new(instance: Arc<Instance>, chooses_output: bool) -> Self {
+        let (last, link) = (AtomicCell::new(1.0), parking_lot::RwLock::new(None));
+        Self { instance, last, link, chooses_output }
     }
 
     fn scale(&self) -> f64 {
@@ -108,7 +112,7 @@ impl JamuletEditor {
         let link = Link::new(fallback_scale_factor.unwrap_or_else(|| self.scale()));
         *self.link.write() = Some(Arc::clone(&link));
         let (alive, thread_ended) = thread_end();
-        let app = App::new(Arc::clone(&self.instance), Arc::clone(&link), alive);
+        let app = App::new(Arc::clone(&self.instance), Arc::clone(&link), alive, self.chooses_output);
         let points = LogicalSize::new(f64::from(saved.width), f64::from(saved.height));
         let state = EguiEditorState::from_size(Size::Logical(points), saved.zoom);
         let settings = EguiNiceSettings::new().with_tile("Jamulet").with_resize_hint(resize_hint());

@@ -43,7 +43,7 @@ impl Plugin for JamuletMultiOut {
     }
 
     fn editor(&mut self, _executor: AsyncExecutor<Self>) -> Option<JamuletEditor> {
-        Some(JamuletEditor::new(Arc::clone(&self.0.instance)))
+        Some(JamuletEditor::new(Arc::clone(&self.0.instance), false))
     }
 
     fn filter_state(state: &mut PluginState) {

@@ -40,7 +40,8 @@ impl Default for Levels {
 impl Levels {
     /// The same as linear gains; [`LEVEL_OFF_DB`] is silence.
     pub fn controls(&self) -> Controls {
-        let gain = |db: f32| if db <= LEVEL_OFF_DB { 0.0 } else { db_to_gain(db) };
+        // A value from a project's file may be beyond the ends, or no number: the framework takes it as it is.
+        let gain = |db: f32| if db > LEVEL_OFF_DB { db_to_gain(db.min(LEVEL_MAX_DB)) } else { 0.0 };
         Controls {
             send_gain: gain(self.send_db),
             return_gain: gain(self.return_db),
@@ -137,6 +138,14 @@ impl JamuletParams {
             strips,
             project: ProjectField(project),
         }
+    }
+
+    /// Connect is on, for a project that is just being loaded joins by itself: the host, which reads all values after
+    /// loading, shows it so, and can turn it off.
+    pub fn show_connect(&self) {
+        // SAFETY: the pointer is to a parameter that lives as long as `self`. nice-plug keeps this call to itself
+        // because hosts must learn of changes; while a state is loaded it makes the same one for every parameter.
+        unsafe { self.connect.as_ptr()._internal_set_normalized_value(1.0) };
     }
 
     /// Lays everything out for controllers with eight knobs.

@@ -6,6 +6,7 @@
 //! first and hand it complete arguments.
 
 mod devices;
+mod farewell;
 mod state_file;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +16,7 @@ use nice_plug::prelude::nice_export_standalone_with_args;
 use parking_lot::RwLock;
 
 use self::devices::Backend;
+use self::farewell::Farewell;
 use self::state_file::AppState;
 use super::{Instance, Jamulet};
 
@@ -30,6 +32,7 @@ struct App {
     connect: Option<String>,
     /// The instance, once the sound device works.
     instance: Option<Arc<Instance>>,
+    farewell: Arc<Farewell>,
 }
 
 /// Runs the app with the process's arguments until its window is closed.
@@ -45,12 +48,14 @@ pub fn run(args: impl Iterator<Item = String>) -> Result<(), String> {
     }
     let connect = args.take("--connect")?;
     let state = state_file::load();
-    *APP.write() = Some(App { state, connect, instance: None });
+    let farewell = Arc::<Farewell>::default();
+    *APP.write() = Some(App { state, connect, instance: None, farewell: Arc::clone(&farewell) });
     let result = run_backend(&args);
     let instance = APP.write().take().and_then(|app| app.instance);
-    let saved = instance.as_deref().map_or(Ok(()), |instance| state_file::save(&AppState::of(instance)));
-    // The last owner of the client: leaves the session and waits for that.
-    drop(instance);
+    let Some(instance) = instance else { return result };
+    let saved = farewell.save(&instance);
+    // Here too: the sound system may have stopped before the farewell's thread is out of the session.
+    farewell::leave(&instance);
     result.and(saved)
 }
 
@@ -76,6 +81,17 @@ pub(super) fn catch_signals() {
         // Without a handler a signal ends the app at once and only its state is not saved.
         let _ = signal_hook::flag::register(signal, Arc::clone(&QUIT));
     }
+}
+
+/// The window is closing, and with it the app.
+pub(super) fn closing() {
+    let app = APP.read();
+    let Some((farewell, instance)) =
+        app.as_ref().and_then(|app| Some((&app.farewell, app.instance.as_ref()?)))
+    else {
+        return;
+    };
+    farewell.begin(instance);
 }
 
 /// Whether the window should close now.

@@ -6,8 +6,8 @@
 //! cut to their limits.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use nice_plug::params::persist::PersistentField;
 use parking_lot::RwLock;
@@ -110,6 +110,8 @@ pub struct Project {
     guard: Arc<Guard>,
     /// A state was loaded before: what comes now is an undo or a preset.
     loaded: AtomicBool,
+    /// Shows the host that the project joins by itself.
+    on_rejoin: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Project {
@@ -128,10 +130,17 @@ impl Project {
         drop(numbers);
         let older = std::mem::take(&mut saved.recents);
         let loaded = AtomicBool::new(false);
-        let project = Self { saved: RwLock::new(saved), user, handle, guard, loaded };
+        let on_rejoin = OnceLock::new();
+        let project = Self { saved: RwLock::new(saved), user, handle, guard, loaded, on_rejoin };
         project.adopt(older);
         project.tell_client();
         Arc::new(project)
+    }
+
+    /// Calls `show` when a loaded project joins by itself. Only the first one who asks is called.
+    pub fn on_rejoin(&self, show: impl Fn() + Send + Sync + 'static) {
+        // There is one for every project.
+        let _ = self.on_rejoin.set(Box::new(show));
     }
 
     /// A copy of the present state.
@@ -177,6 +186,7 @@ impl Project {
         self.change(|saved| *saved = loaded);
         if wanted && first && !duplicate && !address.is_empty() && !self.is_joined() {
             self.handle.iter().for_each(|handle| handle.connect(&address));
+            self.on_rejoin.get().into_iter().for_each(|show| show());
         }
     }
 

@@ -17,7 +17,7 @@ use egui::{Rect, Ui, UiBuilder, pos2};
 
 use self::meter::Ballistics;
 use super::html::{self, ChatLine};
-use super::params::Levels;
+use super::params::{Levels, OutputChoice};
 use super::state::{SavedState, WindowSize};
 use crate::client::{ConnectionState, MeterReading, Settings, Snapshot};
 use crate::protocol::Skill;
@@ -49,6 +49,8 @@ pub struct Model<'a> {
     pub saved: &'a SavedState,
     /// Values of the parameters.
     pub levels: Levels,
+    /// What the output holds; `None` where nothing is to be chosen.
+    pub output: Option<OutputChoice>,
     /// Peaks since the last frame.
     pub meters: MeterReading,
     /// What has stopped after an internal error.
@@ -97,6 +99,8 @@ pub enum Action {
     EndLevel(Level),
     /// Mute myself, or not.
     MuteMe(bool),
+    /// The output should hold this.
+    Output(OutputChoice),
     /// End the bypass.
     EndBypass,
     /// Zoom the window, 1.0 = 100 %.

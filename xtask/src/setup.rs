@@ -41,6 +41,9 @@ pub(crate) const WINDOW: &Needs = &Needs {
 /// Real Jamulus to test against, and a sound card that is none for it.
 pub(crate) const PEERS: &Needs = &Needs { packages: &["jamulus", "jackd2"], programs: &["Jamulus", "jackd"] };
 
+/// A sound card that is none, for the standalone app.
+pub(crate) const JACK: &Needs = &Needs { packages: &["jackd2"], programs: &["jackd"] };
+
 /// A real DAW, and a sound card that is none for it.
 pub(crate) const ARDOUR: &Needs =
     &Needs { packages: &["ardour", "jackd2"], programs: &["ardour7-lua", "jackd"] };

@@ -42,7 +42,12 @@ const SUITES: &[Suite] = &[
     Suite { name: "unit", prefixes: &[], needs: &[setup::SERVICE], more: &[] },
     Suite { name: "sim", prefixes: &["sim_", "session_sim"], needs: &[], more: &[] },
     Suite { name: "recorder", prefixes: &["recorder_"], needs: &[setup::FLAC], more: &[] },
-    Suite { name: "hosts", prefixes: &["hosts_", "plugin_"], needs: &[setup::WINDOW], more: &[STANDALONE] },
+    Suite {
+        name: "hosts",
+        prefixes: &["hosts_", "plugin_"],
+        needs: &[setup::WINDOW, setup::JACK],
+        more: &[STANDALONE],
+    },
     Suite { name: "ardour", prefixes: &["ardour_"], needs: &[setup::ARDOUR], more: &[] },
     Suite { name: "interop", prefixes: &["interop_"], needs: &[setup::PEERS, setup::WINDOW], more: &[] },
 ];

@@ -296,3 +296,94 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
     let rest: f32 = a.1.iter().zip(b.1).map(|(a, b)| a * b).sum();
     sums.iter().map(|sum| f64::from(*sum)).sum::<f64>() + f64::from(rest)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: usize = 128;
+    const LAGS: Range<i64> = 64..9600;
+
+    /// White noise in ±1, by sample number.
+    fn noise(seed: u64, number: usize) -> f32 {
+        let hash = (number as u64 + (seed << 32) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let hash = (hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40;
+        hash as f32 / (1 << 23) as f32 - 1.0
+    }
+
+    fn tone(hz: f64, number: usize) -> f32 {
+        (std::f64::consts::TAU * hz * number as f64 / 48_000.0).sin() as f32
+    }
+
+    /// The first verdict of ten seconds in which `sent` comes back `lag` samples later beneath `other`.
+    fn search(lag: usize, sent: impl Fn(usize) -> f32, other: impl Fn(usize) -> f32) -> Option<i64> {
+        let mut correlator = Correlator::new();
+        (0..10 * 48_000 / FRAME).find_map(|frame| {
+            let start = frame * FRAME;
+            let numbers = start..start + FRAME;
+            correlator.note_sent(start as i64, &numbers.clone().map(&sent).collect::<Vec<_>>());
+            let back = |number: usize| number.checked_sub(lag).map_or(0.0, &sent) + other(number);
+            correlator.note_heard(start as i64, &numbers.map(back).collect::<Vec<_>>(), &LAGS)
+        })
+    }
+
+    #[test]
+    fn a_lag_is_found_beneath_a_louder_other() {
+        for lag in [64, 1216, 4800, 9600] {
+            let (quiet, loud) = (|number| 0.05 * noise(1, number), |number| 0.2 * noise(2, number));
+            assert_eq!(search(lag, quiet, |_| 0.0), Some(lag as i64), "alone");
+            assert_eq!(search(lag, quiet, loud), Some(lag as i64), "12 dB beneath noise");
+            let chord = |number| 0.3 * (tone(220.0, number) + tone(277.2, number));
+            assert_eq!(search(lag, quiet, chord), Some(lag as i64), "beneath a chord");
+        }
+    }
+
+    /// Most segments hold but a few milliseconds of sound, or none.
+    #[test]
+    fn a_lag_is_found_in_clicks() {
+        let clicks = |number: usize| {
+            let age = number % 24_000;
+            if age < 480 { 0.3 * noise(3, number) * (-(age as f32) / 96.0).exp() } else { 0.0 }
+        };
+        assert_eq!(search(1216, clicks, |_| 0.0), Some(1216));
+    }
+
+    #[test]
+    fn what_cannot_be_told_gets_no_verdict() {
+        for hz in [100.0, 440.0, 750.0, 5000.0] {
+            assert_eq!(
+                search(1216, |number| 0.25 * tone(hz, number), |_| 0.0),
+                None,
+                "{hz} Hz fit everywhere"
+            );
+        }
+        assert_eq!(search(1216, |_| 0.0, |_| 0.0), None, "silence");
+        assert_eq!(search(1216, |_| 0.0, |number| 0.2 * noise(2, number)), None, "only others");
+        let never = 1 << 40;
+        for seed in 4..12 {
+            let (mine, theirs) = (|number| 0.2 * noise(1, number), |number| 0.2 * noise(seed, number));
+            assert_eq!(search(never, mine, theirs), None, "mine does not come back");
+        }
+    }
+
+    /// Sound that goes on after the lag has changed is judged by what is new.
+    #[test]
+    fn a_lag_that_changes_is_found_again() {
+        let mut correlator = Correlator::new();
+        let mut found = Vec::new();
+        for frame in 0..4 * 48_000 / FRAME {
+            let start = frame * FRAME;
+            let lag = if start < 96_000 { 1216 } else { 1344 };
+            let numbers = start..start + FRAME;
+            let sent = |number| 0.2 * noise(1, number);
+            correlator.note_sent(start as i64, &numbers.clone().map(sent).collect::<Vec<_>>());
+            let back: Vec<f32> =
+                numbers.map(|number: usize| number.checked_sub(lag).map_or(0.0, sent)).collect();
+            found.extend(correlator.note_heard(start as i64, &back, &LAGS).map(|found| (start, found)));
+        }
+        assert!(found.iter().all(|(at, lag)| *lag == 1216 && *at < 110_000 || *lag == 1344 && *at > 96_000));
+        assert!(found.iter().any(|(_, lag)| *lag == 1216) && found.iter().any(|(_, lag)| *lag == 1344));
+        let change = found.iter().find(|(_, lag)| *lag == 1344).expect("found again");
+        assert!(change.0 < 96_000 + 24_000, "within half a second: {found:?}");
+    }
+}

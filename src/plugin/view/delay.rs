@@ -4,7 +4,38 @@ use egui::{Ui, vec2};
 
 use super::theme::DARK;
 use super::widgets::{body, caption, row};
-use crate::client::Delay;
+use crate::client::{Alignment, Delay, Snapshot};
+
+/// How late our own sound comes back, as far as that is known, and how often that had to grow in a recording.
+pub(super) fn alignment(ui: &mut Ui, snapshot: &Snapshot) {
+    let (text, hint) = match snapshot.alignment {
+        Alignment::Unknown => (
+            "not known yet".to_owned(),
+            "Play something: it is measured by your own sound in what comes back, within a few seconds.",
+        ),
+        Alignment::Estimated(ms) => (
+            format!("{ms:.1} ms (estimated)"),
+            "From the network's delay and the sizes of buffers; it may be off by some milliseconds. It becomes exact \
+             once you play and are in the mix.",
+        ),
+        Alignment::Exact(ms) => (
+            format!("{ms:.1} ms (exact)"),
+            "Measured by your own sound in what came back. The output \u{201c}Me, aligned\u{201d} is as late.",
+        ),
+    };
+    row(ui, "me, aligned", |ui| {
+        ui.label(body(text)).on_hover_text(hint);
+    });
+    if snapshot.alignment_grown > 0 {
+        row(ui, "grew while rolling", |ui| {
+            let times = ui.label(body(format!("{} ×", snapshot.alignment_grown)).color(DARK.warn));
+            times.on_hover_text(
+                "The network became worse while the transport rolled, so a buffer had to grow: from there on a \
+                 recording is later than before.",
+            );
+        });
+    }
+}
 
 /// What the number in the header is made of.
 pub(super) fn tooltip(ui: &mut Ui, delay: &Delay) {

@@ -171,6 +171,9 @@ impl View {
             ui.label(caption("DELAY"));
             delay::parts(ui, &delay);
         }
+        if connected {
+            delay::alignment(ui, snapshot);
+        }
         project_options(ui, model, actions);
         if connected {
             ui.add_space(4.0);
@@ -230,11 +233,19 @@ fn project_options(ui: &mut Ui, model: &Model<'_>, actions: &mut Vec<Action>) {
         actions.push(Action::Reconnect(reconnect));
     }
     row(ui, "reported latency", |ui| {
-        let mut latency_ms = model.saved.latency_ms;
+        // Hosts start the plugin anew to hear of it: not at every step of a drag.
+        let id = ui.scope_id().with("latency while dragged");
+        let saved = model.saved.latency_ms;
+        let mut latency_ms = ui.data(|data| data.get_temp(id)).unwrap_or(saved);
         let value = egui::DragValue::new(&mut latency_ms).range(0..=MAX_LATENCY_MS).suffix(" ms");
         let response = ui.add(value.update_while_editing(false));
         let hint = "What your host is told and makes up for. 0 unless you know why.";
-        if response.on_hover_text(hint).changed() {
+        if response.on_hover_text(hint).dragged() {
+            ui.data_mut(|data| data.insert_temp(id, latency_ms));
+            return;
+        }
+        ui.data_mut(|data| data.remove::<u16>(id));
+        if latency_ms != saved {
             actions.push(Action::Latency(latency_ms));
         }
     });

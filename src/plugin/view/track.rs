@@ -1,23 +1,53 @@
 //! The column of our own track: what is sent, what comes back, and how loud.
 
-use egui::{Response, RichText, Ui, UiBuilder, pos2, vec2};
+use egui::{ComboBox, Response, RichText, Ui, UiBuilder, pos2, vec2};
 
 use super::meter::{Ballistics, paint_peaks};
 use super::theme::{DARK, SMALL};
-use super::widgets::{caption, paint_slider, toggle};
+use super::widgets::{body, caption, paint_slider, toggle};
 use super::{Action, Level, Model, View, inside};
-use crate::plugin::params::{LEVEL_MAX_DB, LEVEL_OFF_DB, level_text};
+use crate::plugin::params::{LEVEL_MAX_DB, LEVEL_OFF_DB, OutputChoice, level_text};
 
 /// Width of a stereo meter, in points.
 const METER_WIDTH: f32 = 37.0;
 /// Height of everything below the meters, in points.
 const CONTROLS_HEIGHT: f32 = 192.0;
+/// Height of the choice of output below them, in points.
+const OUTPUT_HEIGHT: f32 = 52.0;
+
+/// What the output can hold: a name that fits the column, and what it is for.
+const OUTPUTS: [(OutputChoice, &str, &str); 4] = [
+    (
+        OutputChoice::Mix,
+        "Full mix",
+        "Everyone as the server mixes them, you too: what you hear is what the others hear.",
+    ),
+    (
+        OutputChoice::Others,
+        "Others only",
+        "Everyone but you, to record you on a track of your own. After joining you hear yourself for up to three \
+         seconds of playing: that is how the delay of \u{201c}Me, aligned\u{201d} is measured.",
+    ),
+    (
+        OutputChoice::OthersAndDry,
+        "Others + dry",
+        "Everyone but you, and your own sound without delay. Comfortable, but you play earlier than the others hear \
+         you.",
+    ),
+    (
+        OutputChoice::Aligned,
+        "Me, aligned",
+        "Only your own sound, as it was before it was sent, as late as it comes back in the mix: recorded, it lies on \
+         the recorded others. The Network page tells whether that delay is exact.",
+    ),
+];
 
 impl View {
     pub(super) fn track(&mut self, ui: &mut Ui, model: &Model<'_>, actions: &mut Vec<Action>) {
         let inner = ui.max_rect().shrink(12.0);
         inside(ui, UiBuilder::new(), inner, |ui| {
-            let height = (inner.height() - CONTROLS_HEIGHT).clamp(60.0, 260.0);
+            let height = (inner.height() - CONTROLS_HEIGHT - model.output.map_or(0.0, |_| OUTPUT_HEIGHT))
+                .clamp(60.0, 260.0);
             ui.horizontal_top(|ui| {
                 let half = (inner.width() - 8.0) / 2.0;
                 meter(ui, "SEND", &mut self.send_meter, vec2(half, height));
@@ -33,24 +63,54 @@ impl View {
                 "Your own sound directly, without the way through the server. Double-click: off",
             );
             let size = vec2(ui.available_width(), 28.0);
-            if levels.bypass {
-                // Nothing is sent in any case: what is offered is the way out.
-                let bypassed = toggle(ui, "Bypassed", true, DARK.warn, size);
-                if bypassed
-                    .on_hover_text("Only your own track is heard, and nothing is sent. Click to end that")
-                    .clicked()
-                {
-                    actions.push(Action::EndBypass);
-                }
-                return;
-            }
-            let text = if levels.mute_me { "Muted" } else { "Mute me" };
-            let muted = toggle(ui, text, levels.mute_me, DARK.mute, size);
-            if muted.on_hover_text("Send silence to the others").clicked() {
-                actions.push(Action::MuteMe(!levels.mute_me));
+            mute_or_bypass(ui, model, size, actions);
+            if let Some(output) = model.output {
+                choice_of_output(ui, output, actions);
             }
         });
     }
+}
+
+/// The button for what is not to be heard.
+fn mute_or_bypass(ui: &mut Ui, model: &Model<'_>, size: egui::Vec2, actions: &mut Vec<Action>) {
+    let levels = model.levels;
+    if levels.bypass {
+        // Nothing is sent in any case: what is offered is the way out.
+        let bypassed = toggle(ui, "Bypassed", true, DARK.warn, size);
+        if bypassed
+            .on_hover_text("Only your own track is heard, and nothing is sent. Click to end that")
+            .clicked()
+        {
+            actions.push(Action::EndBypass);
+        }
+        return;
+    }
+    let text = if levels.mute_me { "Muted" } else { "Mute me" };
+    let muted = toggle(ui, text, levels.mute_me, DARK.mute, size);
+    if muted.on_hover_text("Send silence to the others").clicked() {
+        actions.push(Action::MuteMe(!levels.mute_me));
+    }
+}
+
+/// What the output holds, with what each choice is for.
+fn choice_of_output(ui: &mut Ui, output: OutputChoice, actions: &mut Vec<Action>) {
+    ui.spacing_mut().item_spacing.y = 2.0;
+    ui.label(caption("output"));
+    // The longest name has to fit.
+    ui.spacing_mut().button_padding.x = 6.0;
+    ui.spacing_mut().icon_width = 10.0;
+    let (_, name, hint) = OUTPUTS.into_iter().find(|(choice, ..)| *choice == output).unwrap_or(OUTPUTS[0]);
+    let width = ui.available_width();
+    let list = ComboBox::from_id_salt("output").width(width).truncate();
+    let shown = list.selected_text(body(name)).show_ui(ui, |ui| {
+        for (choice, name, hint) in OUTPUTS {
+            let choose = ui.selectable_label(choice == output, name).on_hover_text(hint);
+            if choose.clicked() && choice != output {
+                actions.push(Action::Output(choice));
+            }
+        }
+    });
+    shown.response.on_hover_text(hint);
 }
 
 /// A stereo meter with its name above and the held peak below; a click forgives a clip.

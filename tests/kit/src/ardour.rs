@@ -19,6 +19,10 @@ use crate::stock::{Process, require};
 
 /// Longest that Ardour may take for one thing.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Now and then two threads of Ardour ask JACK at the same time, each takes the other's answer, and from then on JACK
+/// refuses everything, or Ardour goes on without ports. That happens without any plugin. A new Ardour is the
+/// remedy when nothing has come of it for this long.
+const READY: Duration = Duration::from_secs(5);
 /// Where Debian puts what is not for the command line.
 const LIBRARIES: &str = "/usr/lib/ardour7";
 /// Bytes of a VST3 preset before the state: `VST3`, version, class, place of the list of chunks.
@@ -77,23 +81,26 @@ impl Home {
         Ok(ended.text)
     }
 
-    /// Starts Ardour on this process's JACK server and opens a session with a piece of Lua.
-    pub fn start(&self, open: &str) -> Result<Ardour> {
-        /// Now and then Ardour meets JACK at a bad moment, gets no ports for what it has before any plugin (its
-        /// time code, or a track), goes on without them or crashes. Then it is started again.
+    /// Starts Ardour on this process's JACK server and opens a session with pieces of Lua. Once JACK does for it what
+    /// it should, `ready` returns true.
+    pub fn start(&self, open: &[&str], ready: &str) -> Result<Ardour> {
+        /// What JACK says when Ardour gets no ports from it.
         const BAD_MOMENT: &str = "Cannot callback the server in notification thread";
-        const ATTEMPTS: usize = 5;
+        const ATTEMPTS: usize = 8;
         for _ in 0..ATTEMPTS {
             let mut ardour = self.launch()?;
-            let opened = ardour.run(open);
+            let opened = open.iter().try_for_each(|piece| ardour.run(piece).map(drop));
             if ardour.process.log().contains(BAD_MOMENT) {
-                println!("Ardour got no ports from JACK");
+                println!("Ardour got no ports from JACK and is started again");
                 continue;
             }
             opened?;
-            return Ok(ardour);
+            if ardour.still_after(ready, "true", READY)?.is_none() {
+                return Ok(ardour);
+            }
+            println!("JACK does not obey Ardour, which is started again");
         }
-        bail!("Ardour gets no ports from JACK, {ATTEMPTS} times in a row")
+        bail!("JACK does not obey Ardour, {ATTEMPTS} times in a row")
     }
 
     fn launch(&self) -> Result<Ardour> {
@@ -194,17 +201,23 @@ impl Ardour {
 
     /// Runs a piece of Lua again and again until it returns `wanted`.
     pub fn wait_until(&mut self, lua: &str, wanted: &str) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        match self.still_after(lua, wanted, PATIENCE)? {
+            None => Ok(()),
+            Some(answer) => bail!("{lua} is {answer}, not {wanted}:\n{}", self.process.log_tail()),
+        }
+    }
+
+    /// What a piece of Lua still returns after `patience`, unless it has become `wanted`.
+    fn still_after(&mut self, lua: &str, wanted: &str, patience: Duration) -> Result<Option<String>> {
+        let deadline = Instant::now() + patience;
         loop {
             let answer = self.run(lua)?;
             if answer == wanted {
-                return Ok(());
+                return Ok(None);
             }
-            ensure!(
-                Instant::now() < deadline,
-                "{lua} is {answer}, not {wanted}:\n{}",
-                self.process.log_tail()
-            );
+            if Instant::now() > deadline {
+                return Ok(Some(answer));
+            }
             std::thread::sleep(Duration::from_millis(50));
         }
     }

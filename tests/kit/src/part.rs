@@ -128,6 +128,9 @@ fn pluck(mix: &mut Stereo, start: f32, note: u8, loudness: f32, pan: f32, random
             softened * loudness
         })
         .collect();
+    // A string swings about its rest.
+    let mean = line.iter().sum::<f32>() / length;
+    line.iter_mut().for_each(|value| *value -= mean);
     let decay = 0.5 * (-3.0 / (period * (4.0 - f32::from(note) / 40.0))).exp().mul_add(0.004, 0.995);
     let (mut position, mut last, mut all_pass_in, mut all_pass_out) = (0, 0.0, 0.0, 0.0);
     add(mix, start, 2.5, pan, |time| {

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use jamulet::audio::DcBlocker;
 use jamulet_testkit::mixture;
 use jamulet_testkit::signal::{self, db};
 use jamulet_testkit::track::quantile;
@@ -201,9 +202,11 @@ impl Verdict {
     }
 }
 
-/// Both sides together: what is panned is in it, too.
+/// Both sides together: what is panned is in it, too. Without direct current, which does not come back.
 fn middle(sound: &jamulet_testkit::part::Stereo) -> Vec<f32> {
-    sound[0].iter().zip(&sound[1]).map(|(left, right)| 0.5 * (left + right)).collect()
+    let mut blocker = DcBlocker::new(f64::from(RATE_HZ));
+    let pairs = sound[0].iter().zip(&sound[1]).map(|(left, right)| blocker.next([*left, *right]));
+    pairs.map(|[left, right]| 0.5 * (left + right)).collect()
 }
 
 /// What was found of one part, window by window.
