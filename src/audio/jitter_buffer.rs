@@ -266,7 +266,8 @@ impl JitterBuffer {
     }
 
     /// As [`Self::put`], with how long before the next pull it has arrived, in frames, if that is known. Where what is
-    /// pulled at once varies because the speed is steered, the least time counts, which may be below 0. As long as it is, and frames are pulled one by one, the automatic size counts in time instead of whole frames.
+    /// pulled at once varies because the speed is steered, the least time counts, which may be below 0. As long as it
+    /// is known, and frames are pulled one by one, the automatic size counts in time instead of whole frames.
     pub fn put_timed(&mut self, sequence: i64, bytes: &[u8], early: Option<f32>) {
         let early = early.filter(|early| early.is_finite());
         if bytes.len() != self.frame_bytes {
