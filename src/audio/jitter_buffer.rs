@@ -614,7 +614,8 @@ impl JitterBuffer {
         self.short = 0;
         // On average frames are half a frame further ahead than wanted, and half a frame is between two pulls.
         let depth = 1.0 + wanted;
-        if (depth - f32::from(self.depth)).abs() > DEPTH_STICKS {
+        let change = depth - f32::from(self.depth);
+        if change > DEPTH_STICKS || (change < -DEPTH_STICKS && !self.held) {
             self.depth = depth.round().clamp(1.0, f32::from(AUTO_MAX_DEPTH)) as u8;
         }
         let rested = self.since_resize >= self.frames_in(SHRINK_EVERY_MS);
