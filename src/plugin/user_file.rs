@@ -221,7 +221,7 @@ fn refreshed(path: &Path) -> io::Result<UserData> {
 fn update(path: &Path, changes: &[Change]) -> io::Result<UserData> {
     fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
     // A file of its own: the one that is replaced cannot carry the lock.
-    let lock = File::create(path.with_extension("lock"))?;
+    let lock = File::options().append(true).create(true).open(path.with_extension("lock"))?;
     lock_patiently(&lock)?;
     let mut file = match read(path) {
         Ok(file) => file,
@@ -248,13 +248,15 @@ fn update(path: &Path, changes: &[Change]) -> io::Result<UserData> {
 /// # Errors
 /// [`io::ErrorKind::InvalidData`] when it is no file of ours; everything else is the system's.
 fn read(path: &Path) -> io::Result<Map<String, Value>> {
-    let file = match File::open(path) {
+    let invalid = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason);
+    match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Map::new()),
-        file => file?,
+        // To open a pipe is to wait for whoever writes into it.
+        Ok(found) if !found.is_file() => return Err(invalid("it is no file")),
+        found => found?,
     };
     let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    let invalid = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason);
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(invalid("it is too long"));
     }

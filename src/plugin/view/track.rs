@@ -59,9 +59,12 @@ impl View {
                 .on_hover_text("How loud your track goes to the others. Double-click: 0 dB");
             level(ui, "return", Level::Return, levels.return_db, actions)
                 .on_hover_text("How loud everyone comes back. Double-click: 0 dB");
-            level(ui, "dry", Level::Dry, levels.dry_db, actions).on_hover_text(
-                "Your own sound directly, without the way through the server. Double-click: off",
-            );
+            // Who has an output for each part has no use for it there.
+            if model.output.is_some() {
+                level(ui, "dry", Level::Dry, levels.dry_db, actions).on_hover_text(
+                    "Your own sound directly, without the way through the server. Double-click: off",
+                );
+            }
             let size = vec2(ui.available_width(), 28.0);
             mute_or_bypass(ui, model, size, actions);
             if let Some(output) = model.output {
