@@ -65,7 +65,7 @@ fn heard(jam: &Jam) -> [[f64; 2]; 3] {
 
 fn assert_heard(jam: &Jam, what: &str, expected: [[f64; 2]; 3]) {
     /// Below this somebody is silent: what is left is the codec's noise.
-    const SILENT_DB: f64 = -45.0;
+    const SILENT_DB: f64 = -42.0;
     let heard = heard(jam);
     for (heard, expected) in heard.iter().flatten().zip(expected.iter().flatten()) {
         let fits = if expected.is_finite() { (heard - expected).abs() < 0.5 } else { *heard < SILENT_DB };

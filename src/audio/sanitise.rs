@@ -64,7 +64,8 @@ mod tests {
     fn direct_current_is_gone_after_a_moment_at_every_rate() {
         for rate_hz in [44_100.0, 48_000.0, 192_000.0] {
             let mut blocker = DcBlocker::new(rate_hz);
-            let last = (0..(1.5 * rate_hz) as usize).map(|_| blocker.next([0.9, -0.5])).last().expect("samples");
+            let last =
+                (0..(1.5 * rate_hz) as usize).map(|_| blocker.next([0.9, -0.5])).last().expect("samples");
             assert!(last.iter().all(|value| value.abs() < 1e-4), "{rate_hz}: {last:?}");
         }
     }
