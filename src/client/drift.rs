@@ -38,7 +38,7 @@ const LOCKABLE: f64 = 5e-6;
 const LOCK_POINTS: usize = 8;
 /// Slopes below this are none, as long as they have not added up to [`IDLE_SAMPLES`]: at equal rates
 /// the sound stays as it is.
-const IDLE: f64 = 1e-6;
+const IDLE: f64 = 2e-6;
 /// A phase error that is left alone at equal rates, in samples, or twice the usual distance from the line.
 const IDLE_SAMPLES: f64 = 4.0;
 /// Phase errors decay with this time constant, in seconds …

@@ -135,6 +135,7 @@ fn describe(snapshot: &Snapshot, fault: Option<&str>) -> Value {
         "ping_ms": snapshot.ping_ms,
         "delay_ms": snapshot.delay.map(|delay| delay.total_ms()),
         "delay_parts_ms": snapshot.delay.map(|delay| delay.parts().map(|(_, ms)| ms)),
+        "drift_ppm": snapshot.drift_ppm,
         "jamulus_delay_ms": snapshot.delay.map(|delay| delay.jamulus_ms),
         "alignment": alignment,
         "alignment_ms": alignment_ms,
