@@ -404,7 +404,7 @@ fn jitter_does_not_look_like_drift() {
 }
 
 /// Where both clocks are the same, what comes back is what was sent, but for the wire's sixteen bits and what lies
-/// below 5 Hz.
+/// below 1 Hz.
 #[test]
 fn equal_clocks_leave_the_sound_as_it_is() {
     const RATE_HZ: f64 = 48_000.0;

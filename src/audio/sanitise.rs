@@ -3,7 +3,7 @@
 /// The loudest sample that passes, 60 dB above full scale: beyond it lies only garbage, and filters
 /// that were fed such numbers would ring for seconds.
 const MAX_SAMPLE: f32 = 1000.0;
-/// Corner of the direct current blocker, in Hz. Sound passes three on its way from one musician to another, and what
+/// Corner of the direct current blocker, in Hz. Sound passes two on its way from one musician to another, and what
 /// turns the phase of a kick drum turns up where recordings are compared: so it is far below.
 const DC_CORNER_HZ: f64 = 1.0;
 /// Garbage counts as this much when the mean is taken, so that it is forgotten as soon as direct current is.
