@@ -72,13 +72,13 @@ const INSERT_BELOW_WHEN_LATE: f32 = 0.1;
 const DROP_ABOVE_WHEN_STEERED: f32 = 1.4;
 const INSERT_BELOW_WHEN_STEERED: f32 = 0.75;
 const INSERT_BELOW_WHEN_STEERED_AND_LATE: f32 = 0.6;
-/// Where the time of arrivals is known: one frame is dropped when they are on average further ahead of their turn than
-/// wanted by more than this, in frames …
-const DROP_ABOVE_WHEN_TIMED: f32 = 1.1;
-/// … or by this, while the speed is steered …
+/// Where the time of arrivals is known: one frame is dropped when that leaves all but this share of the time margin …
+const MARGIN_SPARED: f32 = 0.4;
+/// … or, while the speed is steered, when frames are on average further ahead of their turn than wanted by more than
+/// this, in frames …
 const DROP_ABOVE_WHEN_TIMED_AND_STEERED: f32 = 1.4;
-/// … and one is inserted when this much of the time margin is gone …
-const MARGIN_GONE: f32 = 0.75;
+/// … and one is inserted when this share of the time margin is gone …
+const MARGIN_GONE: f32 = 0.9;
 /// … or when they are less far ahead by this, in frames, while the speed is steered: that brings back the rest.
 const INSERT_BELOW_WHEN_TIMED_AND_STEERED: f32 = 0.5;
 /// The depth that goes with a fraction of a frame changes when the fraction is this far from it.
@@ -622,7 +622,7 @@ impl JitterBuffer {
         let (drop_above, insert_below) = if self.steered {
             (DROP_ABOVE_WHEN_TIMED_AND_STEERED, INSERT_BELOW_WHEN_TIMED_AND_STEERED)
         } else {
-            (DROP_ABOVE_WHEN_TIMED, self.margin_gone())
+            (1.0 - MARGIN_SPARED * self.time_margin(), self.margin_gone())
         };
         if deviation > drop_above {
             if rested && !self.held {
@@ -640,7 +640,12 @@ impl JitterBuffer {
     }
 
     fn margin_gone(&self) -> f32 {
-        MARGIN_GONE * TIME_MARGIN_MS / self.frame.millis()
+        MARGIN_GONE * self.time_margin()
+    }
+
+    /// In frames.
+    fn time_margin(&self) -> f32 {
+        TIME_MARGIN_MS / self.frame.millis()
     }
 
     /// Lets the automatic depth shrink, slowly.

@@ -39,8 +39,10 @@ const LOCK_POINTS: usize = 8;
 /// Slopes below this are none, as long as they have not added up to [`IDLE_SAMPLES`]: at equal rates
 /// the sound stays as it is.
 const IDLE: f64 = 2e-6;
-/// A phase error that is left alone at equal rates, in samples, or twice the usual distance from the line.
-const IDLE_SAMPLES: f64 = 4.0;
+/// What is left alone at equal rates, in samples: a phase error (or twice the usual distance from the line), and a
+/// slope that has not led further than this since the first point. A host's clock steps by as much when the machine
+/// stalls, and to correct costs a block of delay.
+const IDLE_SAMPLES: f64 = 8.0;
 /// Phase errors decay with this time constant, in seconds …
 const PHASE_SECONDS: f64 = 60.0;
 /// … but at most this fast: 0.035 cent.
@@ -220,7 +222,8 @@ impl DriftLoop {
     /// Draws the line, and sets the correction by its slope and by how far we are off.
     fn steer(&mut self) {
         let Some(line) = Line::through(&self.points).filter(Line::is_trusted) else { return };
-        let (Some(newest), rate) = (self.points.back(), f64::from(WIRE_RATE_HZ)) else { return };
+        let (Some(oldest), Some(newest)) = (self.points.front(), self.points.back()) else { return };
+        let rate = f64::from(WIRE_RATE_HZ);
         let drift = line.slope / rate;
         let offset = line.at(newest.seconds) - self.steered;
         if self.reference.is_none() && self.points.len() >= LOCK_POINTS && line.error / rate < LOCKABLE {
@@ -228,8 +231,9 @@ impl DriftLoop {
         }
         let missing = self.reference.map_or(0.0, |reference| offset - reference);
         let phase = (missing / PHASE_SECONDS / rate).clamp(-MAX_PHASE_CORRECTION, MAX_PHASE_CORRECTION);
-        let idle = drift.abs() < IDLE.max(5.0 * line.error / rate)
-            && missing.abs() < IDLE_SAMPLES.max(2.0 * line.scatter);
+        let led = line.slope * (newest.seconds - oldest.seconds);
+        let equal = drift.abs() < IDLE.max(5.0 * line.error / rate) || led.abs() < IDLE_SAMPLES;
+        let idle = equal && missing.abs() < IDLE_SAMPLES.max(2.0 * line.scatter);
         self.measured = Some(drift);
         self.correction = if idle { 0.0 } else { (drift + phase).clamp(-MAX_DRIFT, MAX_DRIFT) };
     }

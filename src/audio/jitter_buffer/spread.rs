@@ -7,7 +7,7 @@
 use super::arrivals::PAGES;
 
 /// Steps of the histogram in a frame.
-const STEPS: f32 = 8.0;
+const STEPS: f32 = 16.0;
 /// Bins of the histogram: at the mean or ahead of it, then a step behind, … up to the largest buffer and beyond.
 const BINS: usize = 20 * STEPS as usize + 2;
 /// The mean is one over this many frames …

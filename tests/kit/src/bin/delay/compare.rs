@@ -25,6 +25,8 @@ struct Summary {
     /// Reconnects in which the machine never stumbled, and all of them.
     clean: usize,
     count: usize,
+    /// Share of the sound that came back damaged, in thousandths.
+    damaged: f64,
 }
 
 impl Summary {
@@ -70,6 +72,11 @@ impl Comparison {
             most: delays.iter().copied().fold(f64::NEG_INFINITY, f64::max),
             clean: self.of(client).filter(|reconnect| reconnect.disturbances == 0).count(),
             count: delays.len(),
+            damaged: {
+                let pieces: usize = self.of(client).map(|reconnect| reconnect.pieces).sum();
+                let damaged: usize = self.of(client).map(|reconnect| reconnect.damaged).sum();
+                1000.0 * damaged as f64 / pieces as f64
+            },
         }
     }
 }
@@ -91,8 +98,8 @@ impl fmt::Display for Verdict<'_> {
 /// A table in Markdown, two lines to a comparison; `clean` counts reconnects in which the machine never stumbled.
 pub(crate) fn table(comparisons: &[Comparison]) -> String {
     let mut text =
-        "| server | block | client | min ms | median ms | max ms | spread ms | of theirs | clean |\n\
-                    |---|---|---|---|---|---|---|---|---|\n"
+        "| server | block | client | min ms | median ms | max ms | spread ms | of theirs | damaged ‰ | clean |\n\
+                    |---|---|---|---|---|---|---|---|---|---|\n"
             .to_owned();
     for comparison in comparisons {
         let Setting { server, period, fast } = comparison.setting;
@@ -100,9 +107,9 @@ pub(crate) fn table(comparisons: &[Comparison]) -> String {
         let theirs = comparison.summary(Client::Stock);
         for client in [Client::Stock, Client::Ours] {
             let summary = comparison.summary(client);
-            let Summary { least, median, most, clean, count } = summary;
+            let Summary { least, median, most, clean, count, damaged } = summary;
             text += &format!(
-                "| {server}{fast} | {period} | {client} | {least:.2} | {median:.2} | {most:.2} | {:.2} | {:.2} | {clean}/{count} |\n",
+                "| {server}{fast} | {period} | {client} | {least:.2} | {median:.2} | {most:.2} | {:.2} | {:.2} | {damaged:.1} | {clean}/{count} |\n",
                 summary.spread(),
                 median / theirs.median,
             );
@@ -129,6 +136,8 @@ fn to_json(comparison: &Comparison) -> Value {
                 "round": reconnect.round,
                 "delays_samples": reconnect.delays,
                 "torn": reconnect.torn,
+                "pieces": reconnect.pieces,
+                "damaged": reconnect.damaged,
                 "disturbances": reconnect.disturbances,
             })
         })
@@ -148,6 +157,8 @@ mod tests {
                 round,
                 delays: vec![*samples; 3],
                 torn: 0,
+                pieces: 500,
+                damaged: round,
                 disturbances: round % 2,
             }
         };
@@ -181,10 +192,10 @@ mod tests {
         let table = table(&[comparison(&[480, 960, 720], &[720, 360, 360])]);
         assert!(
             table.contains(
-                "| jamulet-server | 128 | Jamulus 3.9.1 | 10.00 | 15.00 | 20.00 | 10.00 | 1.00 | 2/3 |"
+                "| jamulet-server | 128 | Jamulus 3.9.1 | 10.00 | 15.00 | 20.00 | 10.00 | 1.00 | 2.0 | 2/3 |"
             ),
             "{table}"
         );
-        assert!(table.contains("| Jamulet | 7.50 | 7.50 | 15.00 | 7.50 | 0.50 | 2/3 |"), "{table}");
+        assert!(table.contains("| Jamulet | 7.50 | 7.50 | 15.00 | 7.50 | 0.50 | 2.0 | 2/3 |"), "{table}");
     }
 }
