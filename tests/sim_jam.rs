@@ -2,6 +2,7 @@
 //! and against a model of the stock server's jitter buffer.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -297,8 +298,15 @@ fn short_blocks_use_short_frames_when_left_to_choose() {
     ] {
         let settings = settings(Layout::Stereo, Quality::Normal, FrameChoice::Auto);
         let mut jam = one_musician(Config::default(), settings, rate_hz, Blocks::Constant(block));
+        let sizes = Rc::new(RefCell::new(BTreeSet::new()));
+        let seen = Rc::clone(&sizes);
+        jam.tap = Some(Box::new(move |_, _, datagram| drop(seen.borrow_mut().insert(datagram.len()))));
         jam.run(Duration::from_secs(2));
         let format = jam.musicians[0].handle.snapshot().format.expect("connected");
         assert_eq!(format.frame, frame, "{block} samples at {rate_hz} Hz");
+        // From the first packet on, with a counter or without.
+        let frame_bytes = format.frame_bytes();
+        let sizes = sizes.borrow();
+        assert!(sizes.iter().all(|size| [frame_bytes, frame_bytes + 1].contains(size)), "{block}: {sizes:?}");
     }
 }

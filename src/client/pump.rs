@@ -27,6 +27,12 @@ use crate::units::{
 /// Figures in the snapshot are brought up to date this often while a session is up.
 const REFRESH: Duration = Duration::from_millis(250);
 
+/// A session begins once the host's first block tells which frames suit it, or after this long without one: a server's
+/// buffer keeps for long what it got while frames had another length.
+const LISTEN: Duration = Duration::from_millis(100);
+/// How often that is looked up.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// What a window, a parameter or the end of the plugin wants.
 pub(super) enum Command {
     Connect(String),
@@ -108,6 +114,12 @@ enum Phase {
     Resolving {
         request: u64,
         host: String,
+    },
+    /// The address is known, the host's block is not yet.
+    Listening {
+        addresses: Vec<SocketAddr>,
+        look: Time,
+        until: Time,
     },
     Jamming {
         jam: Box<Jam>,
@@ -275,6 +287,7 @@ impl Pump {
         {
             self.try_again(now);
         }
+        self.listen(now);
         if let Phase::Jamming { jam, .. } = &mut self.phase {
             jam.handle_timeout(now);
         }
@@ -290,6 +303,7 @@ impl Pump {
         let jam = match &self.phase {
             Phase::Jamming { jam, .. } => jam,
             Phase::Waiting { until } => return Some(*until),
+            Phase::Listening { look, .. } => return Some(*look),
             Phase::Idle | Phase::Resolving { .. } => return None,
         };
         jam.poll_timeout().into_iter().chain([self.next_refresh]).min()
@@ -371,7 +385,7 @@ impl Pump {
         (self.joined, self.reconnect) = (false, None);
         match &mut self.phase {
             Phase::Jamming { jam, .. } => jam.leave(now),
-            Phase::Resolving { .. } | Phase::Waiting { .. } | Phase::Idle => {
+            Phase::Resolving { .. } | Phase::Listening { .. } | Phase::Waiting { .. } | Phase::Idle => {
                 self.mixer.clear();
                 self.phase = Phase::Idle;
                 self.picture.state = ConnectionState::Idle;
@@ -380,8 +394,27 @@ impl Pump {
         }
     }
 
+    /// Begins a session with `addresses` as soon as it is clear which frames to send.
+    fn start(&mut self, now: Time, addresses: Vec<SocketAddr>) {
+        let (look, until) = (now + LOOK, now + LISTEN);
+        self.picture.state = ConnectionState::Connecting { server: addresses[0] };
+        self.dirty = true;
+        self.phase = Phase::Listening { addresses, look, until };
+        self.listen(now);
+    }
+
+    fn listen(&mut self, now: Time) {
+        let Phase::Listening { look, until, .. } = &mut self.phase else { return };
+        let clear = self.settings.stream.frame != FrameChoice::Auto || self.shared.block_seconds().is_some();
+        if !clear && now < *until {
+            *look = now + LOOK;
+        } else if let Phase::Listening { addresses, .. } = std::mem::replace(&mut self.phase, Phase::Idle) {
+            self.begin(now, addresses);
+        }
+    }
+
     /// Begins a session with the first of `addresses`; the others are tried when it does not answer.
-    fn start(&mut self, now: Time, mut addresses: Vec<SocketAddr>) {
+    fn begin(&mut self, now: Time, mut addresses: Vec<SocketAddr>) {
         let server = addresses.remove(0);
         let config = ClientConfig {
             server,

@@ -41,6 +41,16 @@ pub fn hurry(thread: libc::pid_t) {
     }
 }
 
+/// Lets a thread (0 = the calling one) run on one processor only, where there is such a one.
+pub fn pin(thread: libc::pid_t, processor: usize) {
+    // SAFETY: plain system calls on a set of our own. An impossible processor is refused, and that is fine.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(processor.min(libc::CPU_SETSIZE as usize - 1), &mut set);
+        libc::sched_setaffinity(thread, size_of::<libc::cpu_set_t>(), &raw const set);
+    }
+}
+
 /// A stock server on the loopback.
 pub struct StockServer {
     process: Process,
@@ -117,6 +127,11 @@ impl JackServer {
     /// Samples per block.
     pub fn period(&self) -> u32 {
         self.period
+    }
+
+    /// `jackd`.
+    pub fn process(&self) -> &Process {
+        &self.process
     }
 
     /// A connection of this process to the server.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
-use super::hurry;
+use super::{hurry, pin};
 
 /// Lines of a log that a failure message shows.
 const TAIL_LINES: usize = 40;
@@ -107,8 +107,18 @@ impl Process {
     /// Puts all its threads before ordinary programs, where the system allows it ([`hurry`]). Those of Qt
     /// take themselves back to ordinary priority when they start, so this is for a program that is up.
     pub fn hurry(&self) {
+        self.threads().for_each(hurry);
+    }
+
+    /// Lets all its threads, and those that they start, run on one processor only; nothing happens where there is no
+    /// such processor.
+    pub fn pin(&self, processor: usize) {
+        self.threads().for_each(|thread| pin(thread, processor));
+    }
+
+    fn threads(&self) -> impl Iterator<Item = libc::pid_t> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
-        tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).for_each(hurry);
+        tasks.filter_map(|task| task.file_name().to_str()?.parse().ok())
     }
 
     /// Freezes it for a while, as a busy machine would.

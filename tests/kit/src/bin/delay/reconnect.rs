@@ -29,6 +29,10 @@ const LONGEST: usize = RATE * 3 / 10;
 const TORN: f64 = 0.3;
 /// The server has said hello and Qt's threads have settled, in samples after the start.
 const JOINED: usize = RATE;
+/// JACK and the client run on one processor, as if that were the player's machine …
+const PLAYERS_PROCESSOR: usize = 0;
+/// … and the server on the other.
+const SERVERS_PROCESSOR: usize = 1;
 /// A delay of the machine that counts as a disturbance.
 const STALL: Duration = Duration::from_millis(1);
 
@@ -133,11 +137,17 @@ fn join(setting: Setting, client: Client, round: usize, arguments: &Arguments) -
     let jack = JackServer::start(setting.period)?;
     let server = RunningServer::start(setting)?;
     let running = RunningClient::start(client, &jack, server.address())?;
+    let pin = || {
+        [jack.process(), running.process()].into_iter().for_each(|process| process.pin(PLAYERS_PROCESSOR));
+        server.process().pin(SERVERS_PROCESSOR);
+    };
+    pin();
     let part = Part { jack_name: running.jack_name().into(), play: [music.clone(), music] };
     let rig = Rig::start(&jack, vec![part], end / RATE + 1)?;
     rig.wait_until(JOINED)?;
     // Everybody's network threads get what a quiet machine would give them.
     [running.process(), server.process()].into_iter().for_each(Process::hurry);
+    pin();
     let watch = rig.watch_stalls(STALL)?;
     rig.wait_until(end)?;
     let mut disturbances = watch.stop().len();
