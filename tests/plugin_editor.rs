@@ -4,7 +4,7 @@
 
 use egui::{Event, Modifiers, PointerButton, Pos2, Rect, Shape, vec2};
 use jamulet::client::{
-    Alignment, ConnectionState, Delay, Failure, HostActivity, MeterReading, Snapshot, Stats,
+    Alignment, ConnectionState, Delay, Failure, HostActivity, MeterReading, Move, Snapshot, Stats, Strip,
 };
 use jamulet::plugin::params::{Levels, OutputChoice};
 use jamulet::plugin::state::SavedState;
@@ -25,11 +25,14 @@ struct Desk {
     output: Option<OutputChoice>,
     meters: MeterReading,
     fault: Option<&'static str>,
+    modifiers: Modifiers,
 }
 
 /// What one frame drew.
 struct Seen {
     texts: Vec<Text>,
+    /// Faders and the like, by name.
+    controls: Vec<(String, Rect)>,
     actions: Vec<Action>,
     moving: bool,
 }
@@ -46,6 +49,7 @@ impl Desk {
     fn new(width: f32, height: f32) -> Self {
         let ctx = egui::Context::default();
         theme::apply(&ctx);
+        ctx.enable_accesskit();
         let mut saved = SavedState::default();
         saved.settings.profile.name = "Ann".to_owned();
         Self {
@@ -60,6 +64,7 @@ impl Desk {
             output: Some(OutputChoice::Mix),
             meters: MeterReading::default(),
             fault: None,
+            modifiers: Modifiers::NONE,
         }
     }
 
@@ -74,6 +79,7 @@ impl Desk {
             screen_rect: Some(Rect::from_min_size(Pos2::ZERO, self.size)),
             time: Some(self.time_s),
             events,
+            modifiers: self.modifiers,
             ..egui::RawInput::default()
         };
         input.viewports.entry(egui::ViewportId::ROOT).or_default().native_pixels_per_point = Some(self.scale);
@@ -89,6 +95,13 @@ impl Desk {
         let output = self.ctx.run_ui(input, |ui| drawn = Some(self.view.ui(ui, &model)));
         let mut texts = Vec::new();
         output.shapes.iter().for_each(|clipped| collect(&clipped.shape, clipped.clip_rect, &mut texts));
+        let nodes = output.platform_output.accesskit_update.iter().flat_map(|update| &update.nodes);
+        let controls = nodes.filter_map(|(_, node)| {
+            let (name, bounds) = (node.label()?.to_owned(), node.bounds()?);
+            let corner = |x: f64, y: f64| Pos2::new(x as f32, y as f32);
+            Some((name, Rect::from_min_max(corner(bounds.x0, bounds.y0), corner(bounds.x1, bounds.y1))))
+        });
+        let controls = controls.collect();
         output.drop_without_applying_deltas();
         let drawn = drawn.expect("a frame");
         for action in &drawn.actions {
@@ -100,7 +113,7 @@ impl Desk {
                 _ => {}
             }
         }
-        Seen { texts, actions: drawn.actions, moving: drawn.moving }
+        Seen { texts, controls, actions: drawn.actions, moving: drawn.moving }
     }
 
     /// A frame after everything has found its place.
@@ -129,6 +142,23 @@ impl Desk {
         actions.extend(self.frame(vec![button(false)]).actions);
         self.frame(vec![Event::PointerGone]);
         actions
+    }
+
+    /// Takes hold of what is at `from`, and lets go of it `by` further on; what it ended with.
+    fn drag(&mut self, from: Pos2, by: egui::Vec2, modifiers: Modifiers) -> Vec<Action> {
+        let button = |pos, pressed| Event::PointerButton { pos, button: PointerButton::Primary, pressed, modifiers };
+        self.modifiers = modifiers;
+        self.frame(vec![Event::PointerMoved(from)]);
+        self.frame(vec![button(from, true)]);
+        let mut actions = Vec::new();
+        for step in 1..=4 {
+            let at = from + by * (step as f32 / 4.0);
+            actions.extend(self.frame(vec![Event::PointerMoved(at)]).actions);
+        }
+        actions.extend(self.frame(vec![button(from + by, false)]).actions);
+        self.modifiers = Modifiers::NONE;
+        self.frame(vec![Event::PointerGone]);
+        actions.split_off(actions.len().saturating_sub(1))
     }
 
     fn key(&mut self, key: egui::Key) -> Vec<Action> {
@@ -214,6 +244,7 @@ fn connected() -> Snapshot {
             person(4, "Maximiliane-Luise", 38, 179, "Llanfairpwllgwyngyll"),
         ],
         levels: vec![5, 7, 9],
+        strips: [0, 1, 4].map(|channel| Strip::new(ChannelId(channel))).into(),
         muted_by: vec![ChannelId(4)],
         chat: vec![r#"<font color="red">(08:02:11 PM) <b>Kofi</b></font> loud &amp; <b>clear</b>"#.into()],
         welcome: Some("<b>Friday band</b>, 20:00.<br>Wear headphones.".into()),
@@ -372,6 +403,78 @@ fn a_bypass_is_said_and_ended_here() {
 fn our_own_strip_comes_first() {
     let seen = Desk::new(960.0, 600.0).with(connected()).look();
     assert!(seen.at("Ann").left() < seen.at("Kofi").left());
+}
+
+/// The strip of this channel in [`connected`].
+fn strip(desk: &mut Desk, channel: u8) -> &mut Strip {
+    let strip = desk.snapshot.strips.iter_mut().find(|strip| strip.channel == ChannelId(channel));
+    strip.expect("somebody is there")
+}
+
+/// Where a fader's or a pan's middle is, by what those hear who hear the window.
+fn middle_of(desk: &mut Desk, name: &str) -> Pos2 {
+    let seen = desk.look();
+    let control = seen.controls.iter().find(|(label, _)| label == name);
+    control.unwrap_or_else(|| panic!("no {name:?} in {:?}", seen.controls)).1.center()
+}
+
+#[test]
+fn a_fader_is_dragged_finely_with_shift_and_reset_by_a_double_click() {
+    let mut desk = Desk::new(960.0, 600.0).with(connected());
+    strip(&mut desk, 0).fader = 50.0;
+    let fader = middle_of(&mut desk, "Fader of Kofi");
+    let moved = desk.drag(fader, vec2(0.0, -20.0), Modifiers::NONE);
+    let [Action::Move(ChannelId(0), Move::Fader(coarse))] = moved[..] else { panic!("{moved:?}") };
+    assert!((52.0..70.0).contains(&coarse), "{coarse}");
+    let moved = desk.drag(fader, vec2(0.0, -20.0), Modifiers::SHIFT);
+    let [Action::MoveAlone(ChannelId(0), fine)] = moved[..] else { panic!("{moved:?}") };
+    assert!(((coarse - 50.0) / 10.0 - (fine - 50.0)).abs() < 0.1, "{coarse}, {fine}");
+    let moved = desk.drag(fader, vec2(0.0, 2000.0), Modifiers::NONE);
+    assert_eq!(moved, [Action::Move(ChannelId(0), Move::Fader(0.0))]);
+    let pan = middle_of(&mut desk, "Pan of Kofi");
+    strip(&mut desk, 0).pan = 0.1;
+    for (position, reset) in [(fader, Move::Fader(100.0)), (pan, Move::Pan(0.5))] {
+        desk.click_at(position);
+        let actions = desk.click_at(position);
+        assert_eq!(actions.last(), Some(&Action::Move(ChannelId(0), reset)), "{actions:?}");
+        // The next click is no third one.
+        (0..30).for_each(|_| drop(desk.frame(Vec::new())));
+    }
+}
+
+#[test]
+fn keys_and_the_wheel_with_ctrl_step() {
+    let mut desk = Desk::new(960.0, 600.0).with(connected());
+    strip(&mut desk, 0).fader = 50.0;
+    let fader = middle_of(&mut desk, "Fader of Kofi");
+    let wheel = |modifiers| Event::MouseWheel {
+        unit: egui::MouseWheelUnit::Line,
+        delta: vec2(0.0, -1.0),
+        phase: egui::TouchPhase::Move,
+        modifiers,
+    };
+    desk.frame(vec![Event::PointerMoved(fader)]);
+    assert_eq!(desk.frame(vec![wheel(Modifiers::NONE)]).actions, []);
+    let stepped = desk.frame(vec![wheel(Modifiers::CTRL)]).actions;
+    assert_eq!(stepped, [Action::Move(ChannelId(0), Move::Fader(49.0))]);
+    desk.click_at(fader);
+    for (key, expected) in [(egui::Key::ArrowUp, 51.0), (egui::Key::PageDown, 40.0), (egui::Key::Home, 0.0)] {
+        assert_eq!(desk.key(key), [Action::Move(ChannelId(0), Move::Fader(expected))], "{key:?}");
+    }
+}
+
+#[test]
+fn mute_solo_and_group_are_pressed_and_who_is_silent_is_seen() {
+    let mut desk = Desk::new(960.0, 600.0).with(connected());
+    // Our own strip is the first: its buttons come first.
+    assert_eq!(desk.click("M"), [Action::Move(ChannelId(1), Move::Mute(true))]);
+    assert_eq!(desk.click("S"), [Action::Move(ChannelId(1), Move::Solo(true))]);
+    desk.click("–");
+    assert_eq!(desk.click("Group 3"), [Action::Group(ChannelId(1), Some(3))]);
+    strip(&mut desk, 1).group = Some(3);
+    strip(&mut desk, 0).fader = 0.0;
+    let seen = desk.look();
+    assert!(seen.says("3") && seen.says("off") && seen.says("0.0 dB"), "{:?}", seen.words());
 }
 
 #[test]

@@ -121,6 +121,9 @@ impl App {
             Action::MuteMe(mute) => self.mirror(&params.mute_me, mute),
             Action::Output(output) => self.mirror(&params.output, output),
             Action::EndBypass => self.mirror(&params.bypass, false),
+            Action::Move(channel, movement) => handle.move_strip(channel, movement),
+            Action::MoveAlone(channel, fader) => handle.set_fader_alone(channel, fader),
+            Action::Group(channel, group) => handle.set_group(channel, group),
             Action::Zoom(zoom) => ctx.set_zoom_factor(zoom),
         }
     }

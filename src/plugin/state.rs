@@ -164,6 +164,17 @@ impl Project {
         self.user.change(Change::Forget(address.to_owned()));
     }
 
+    /// How the user hears people belongs to the user, not to the project.
+    pub fn keep_mix(&self, people: &Arc<[Remembered]>) {
+        let mut kept = self.kept.write();
+        if !Arc::ptr_eq(&kept, people) {
+            // Only what is new: another instance may have moved the others since.
+            let new = people.iter().filter(|person| !kept.contains(person)).cloned().collect();
+            self.user.change(Change::Mix(new));
+            *kept = Arc::clone(people);
+        }
+    }
+
     /// Looks what the user has done in other hosts: [`Self::saved`] will have it soon.
     pub fn refresh(&self) {
         self.user.refresh();

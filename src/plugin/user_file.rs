@@ -20,7 +20,9 @@ use serde_json::{Map, Value, json};
 
 use super::state::{MAX_RECENTS, SavedState, is_address};
 use super::user_folder::user_folder;
-use crate::client::Settings;
+use crate::client::{MAX_REMEMBERED, Remembered, Settings, remember};
+use crate::protocol::cut_to_utf16;
+use crate::units::MAX_NAME_UNITS;
 
 /// Environment variable that names another folder for the file; empty: nothing is read or kept. Cargo sets it for
 /// all that it runs, so that no test touches the developer's own settings.
@@ -44,6 +46,8 @@ pub struct UserData {
     pub recents: Vec<String>,
     /// What a new instance starts with.
     pub settings: Settings,
+    /// How people were heard, latest first, at most [`MAX_REMEMBERED`].
+    pub mix: Vec<Remembered>,
 }
 
 /// One thing that a user did.
@@ -57,6 +61,8 @@ pub enum Change {
     Adopt(Vec<String>),
     /// Settings were chosen: new instances start with them.
     Settings(Settings),
+    /// These people, latest first, are heard so.
+    Mix(Vec<Remembered>),
 }
 
 /// The file, and its copy in memory. Dropping it waits until what was changed is written.
@@ -150,6 +156,9 @@ impl UserData {
                 self.recents.extend(new);
             }
             Change::Settings(settings) => self.settings = settings.clone(),
+            Change::Mix(people) => {
+                people.iter().rev().for_each(|person| remember(&mut self.mix, person.clone()));
+            }
         }
         self.recents.truncate(MAX_RECENTS);
     }
@@ -162,6 +171,7 @@ impl UserData {
         Self {
             recents: recents.take(MAX_RECENTS).map(str::to_owned).collect(),
             settings: serde_json::from_value::<SavedState>(settings).unwrap_or_default().settings,
+            mix: mix_of(file),
         }
     }
 
@@ -190,7 +200,33 @@ impl UserData {
         let version = file.get("version").and_then(Value::as_u64).unwrap_or(0);
         file.insert("version".to_owned(), json!(version.max(FILE_VERSION)));
         file.insert("recents".to_owned(), json!(self.recents));
+        let mix = self.mix.iter().map(|person| {
+            json!({
+                "name": person.name,
+                "fader": person.fader,
+                "pan": person.pan,
+                "mute": person.mute,
+                "solo": person.solo,
+                "group": person.group,
+            })
+        });
+        file.insert("mix".to_owned(), mix.collect());
     }
+}
+
+/// People of a file, without those that make no sense.
+fn mix_of(file: &Map<String, Value>) -> Vec<Remembered> {
+    let people = file.get("mix").and_then(Value::as_array).into_iter().flatten().filter_map(|person| {
+        let name = person.get("name")?.as_str().filter(|name| !name.is_empty())?;
+        let number = |key| person.get(key).and_then(Value::as_f64).map_or(f32::NAN, |number| number as f32);
+        let set = |key| person.get(key).and_then(Value::as_bool).unwrap_or(false);
+        let group = person.get("group").and_then(Value::as_u64).and_then(|group| group.try_into().ok());
+        let (fader, pan) = (number("fader"), number("pan"));
+        let person =
+            Remembered { name: cut_to_utf16(name, MAX_NAME_UNITS).to_owned(), fader, pan, mute: set("mute"), solo: set("solo"), group };
+        Some(person.clamped())
+    });
+    people.take(MAX_REMEMBERED).collect()
 }
 
 /// The thread: does what is asked for until nobody can ask any more.

@@ -3,12 +3,14 @@
 //! Nothing here knows the host, the client's handle or a clock beyond egui's: every state can be
 //! shown in a test.
 
+mod control;
 mod delay;
 mod footer;
 mod header;
 mod meter;
 mod middle;
 mod side;
+mod strip;
 pub mod theme;
 mod track;
 mod widgets;
@@ -19,8 +21,9 @@ use self::meter::Ballistics;
 use super::html::{self, ChatLine};
 use super::params::{Levels, OutputChoice};
 use super::state::{SavedState, WindowSize};
-use crate::client::{ConnectionState, MeterReading, Settings, Snapshot};
+use crate::client::{ConnectionState, MeterReading, Move, Settings, Snapshot};
 use crate::protocol::Skill;
+use crate::units::ChannelId;
 
 /// Height of the header, in points.
 const HEADER_HEIGHT: f32 = 52.0;
@@ -103,6 +106,12 @@ pub enum Action {
     Output(OutputChoice),
     /// End the bypass.
     EndBypass,
+    /// Hear this channel otherwise; a fader takes its group along.
+    Move(ChannelId, Move),
+    /// Put this channel's fader there, and no other of its group.
+    MoveAlone(ChannelId, f32),
+    /// Put this channel into a group, or none.
+    Group(ChannelId, Option<u8>),
     /// Zoom the window, 1.0 = 100 %.
     Zoom(f32),
 }
