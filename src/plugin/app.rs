@@ -59,6 +59,7 @@ impl App {
         let handle = instance.handle.as_ref();
         let snapshot = handle.map_or_else(Arc::<Snapshot>::default, |handle| handle.snapshot());
         self.remember_success(&snapshot);
+        instance.project.keep_mix(&snapshot.remembered);
         let model = Model {
             snapshot: &snapshot,
             saved: &instance.project.saved(),
@@ -91,6 +92,7 @@ impl App {
             Action::Address(address) => project.change(|saved| saved.address = address),
             Action::Join(address) => {
                 project.change(|saved| saved.address.clone_from(&address));
+                project.recall_mix();
                 handle.connect(&address);
                 self.mirror(&params.connect, true);
             }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::guard::{Entry, Guard};
 use super::user_file::{Change, UserFile};
 use crate::client::{
-    BufferSettings, ConnectionState, FrameChoice, Handle, Profile, Settings, StreamSettings,
+    BufferSettings, ConnectionState, FrameChoice, Handle, Profile, Remembered, Settings, StreamSettings,
 };
 use crate::protocol::{Skill, cut_to_utf16};
 use crate::units::{
@@ -106,6 +106,8 @@ impl Default for WindowSize {
 pub struct Project {
     saved: RwLock<SavedState>,
     user: Arc<UserFile>,
+    /// How people are heard, as the user's file has it from us.
+    kept: RwLock<Arc<[Remembered]>>,
     handle: Option<Handle>,
     guard: Arc<Guard>,
     /// A state was loaded before: what comes now is an undo or a preset.
@@ -131,8 +133,10 @@ impl Project {
         let older = std::mem::take(&mut saved.recents);
         let loaded = AtomicBool::new(false);
         let on_rejoin = OnceLock::new();
-        let project = Self { saved: RwLock::new(saved), user, handle, guard, loaded, on_rejoin };
+        let (saved, kept) = (RwLock::new(saved), RwLock::default());
+        let project = Self { saved, user, kept, handle, guard, loaded, on_rejoin };
         project.adopt(older);
+        project.recall_mix();
         project.tell_client();
         Arc::new(project)
     }
@@ -167,12 +171,22 @@ impl Project {
     /// How the user hears people belongs to the user, not to the project.
     pub fn keep_mix(&self, people: &Arc<[Remembered]>) {
         let mut kept = self.kept.write();
-        if !Arc::ptr_eq(&kept, people) {
-            // Only what is new: another instance may have moved the others since.
-            let new = people.iter().filter(|person| !kept.contains(person)).cloned().collect();
-            self.user.change(Change::Mix(new));
-            *kept = Arc::clone(people);
+        if people.is_empty() || Arc::ptr_eq(&kept, people) {
+            return;
         }
+        // Only what is new: another instance may have moved the others since.
+        let new: Vec<_> = people.iter().filter(|person| !kept.contains(person)).cloned().collect();
+        *kept = Arc::clone(people);
+        if !new.is_empty() {
+            self.user.change(Change::Mix(new));
+        }
+    }
+
+    /// Lets the client hear people as the user has heard them last, wherever that was.
+    pub fn recall_mix(&self) {
+        let mix = self.user.data().mix.clone();
+        self.handle.iter().for_each(|handle| handle.recall(mix.clone()));
+        *self.kept.write() = mix.into();
     }
 
     /// Looks what the user has done in other hosts: [`Self::saved`] will have it soon.
@@ -196,6 +210,7 @@ impl Project {
         self.adopt(std::mem::take(&mut loaded.recents));
         self.change(|saved| *saved = loaded);
         if wanted && first && !duplicate && !address.is_empty() && !self.is_joined() {
+            self.recall_mix();
             self.handle.iter().for_each(|handle| handle.connect(&address));
             self.on_rejoin.get().into_iter().for_each(|show| show());
         }
@@ -243,6 +258,9 @@ impl Project {
 
 impl Drop for Project {
     fn drop(&mut self) {
+        if let Some(handle) = &self.handle {
+            self.keep_mix(&handle.snapshot().remembered);
+        }
         let own = self.saved.get_mut().number;
         NUMBERS.lock().retain(|number| *number != own);
     }
