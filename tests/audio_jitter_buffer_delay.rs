@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use jamulet::audio::{JitterBuffer, Slot};
-use jamulet::units::{BufferSize, FrameSize};
+use jamulet::units::{BufferSize, FrameSize, Safety};
 
 const PHASES: usize = 20;
 const SETTLING_SECONDS: usize = 10;
@@ -30,6 +30,7 @@ struct Scene {
     /// Frame times from one frame's end to the next.
     pace: f64,
     seconds: usize,
+    safety: Safety,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +39,8 @@ enum Jitter {
     Uniform(f64),
     /// Any length, this on average.
     Exponential(f64),
+    /// Nothing comes for this long, once in so many frame times, and then all of it at once.
+    Stalls { length: f64, every: f64 },
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -60,6 +63,9 @@ impl Scene {
             let jitter = match self.jitter {
                 Jitter::Uniform(most) => most * random.unit(),
                 Jitter::Exponential(mean) => -mean * (1.0 - random.unit()).ln(),
+                Jitter::Stalls { length, every } => {
+                    (length - ((packet * self.together) as f64 + 0.37 * every) % every).max(0.0)
+                }
             };
             let ended = ((packet + 1) * self.together - 1) as f64 * self.pace + self.phase;
             let frames = packet * self.together..(packet + 1) * self.together;
@@ -69,6 +75,7 @@ impl Scene {
         let mut arrivals = arrivals.into_iter().peekable();
         let mut buffer = JitterBuffer::new(self.frame, 256, 8);
         buffer.set_size(BufferSize::Auto);
+        buffer.set_safety(self.safety);
         let mut heard = Heard::default();
         let mut delays = Vec::new();
         for now in 0..total {
@@ -118,6 +125,7 @@ const STEADY: Scene = Scene {
     phase: 0.0,
     pace: 1.0,
     seconds: 40,
+    safety: Safety::from_percent(50),
 };
 const PAIRS: Scene = Scene { frame: FrameSize::Samples64, together: 2, ..STEADY };
 
@@ -164,6 +172,19 @@ fn much_jitter_is_covered_as_the_safety_says() {
             assert!(new.0 <= 1.06 * old.0, "{jitter:?}: {old:?}, {new:?}");
         }
     }
+}
+
+#[test]
+fn a_stall_now_and_then_is_one_accident_and_no_reason_for_delay_unless_safety_is_wanted() {
+    // Six frames late every five seconds: 0.16 % of them, but 0.03 % accidents.
+    let jitter = Jitter::Stalls { length: 6.0, every: 3750.0 };
+    let [_, quiet] = compare("no stalls", Scene { frame: FrameSize::Samples64, seconds: 60, ..STEADY });
+    let stalls = Scene { frame: FrameSize::Samples64, jitter, seconds: 60, ..STEADY };
+    let [_, usual] = compare("stalls", stalls);
+    assert!(usual.0 <= quiet.0 + 1.0, "{quiet:?}, {usual:?}");
+    assert!(usual.2 > 0, "they are heard");
+    let [_, safe] = compare("stalls, safe", Scene { safety: Safety::SAFE, ..stalls });
+    assert!(safe.0 >= 5.0 && safe.2 < usual.2 / 2, "{usual:?}, {safe:?}");
 }
 
 #[test]

@@ -300,7 +300,9 @@ fn short_blocks_use_short_frames_when_left_to_choose() {
         let mut jam = one_musician(Config::default(), settings, rate_hz, Blocks::Constant(block));
         let sizes = Rc::new(RefCell::new(BTreeSet::new()));
         let seen = Rc::clone(&sizes);
-        jam.tap = Some(Box::new(move |_, _, datagram| drop(seen.borrow_mut().insert(datagram.len()))));
+        jam.tap = Some(Box::new(move |_, _, datagram| {
+            seen.borrow_mut().insert(datagram.len());
+        }));
         jam.run(Duration::from_secs(2));
         let format = jam.musicians[0].handle.snapshot().format.expect("connected");
         assert_eq!(format.frame, frame, "{block} samples at {rate_hz} Hz");

@@ -204,7 +204,9 @@ const NO_ANSWER: u64 = 2 * POINTS_PER_SECOND as u64;
 const CERTAIN: f64 = 3.0;
 /// … of which one question may contribute this much, and all in a row have to contribute that much.
 const MOST_EVIDENCE: f64 = 8.0;
-const ENOUGH_EVIDENCE: f64 = 12.0;
+const ENOUGH_EVIDENCE: f64 = 11.0;
+/// A pattern that does not come back takes so much from it: one may be masked by what is played.
+const MISSED: f64 = 4.0;
 /// Of neighbouring points so many say something new, as a share.
 const INDEPENDENT: f64 = 0.25;
 /// What was found harmless stays so for this long, in points (five minutes), unless it becomes louder by this factor …
@@ -432,6 +434,11 @@ impl FeedbackGuard {
             }
             _ if !asking.half_lags.is_empty() => return State::Asking(asking),
             _ => {}
+        }
+        let evidence = asking.evidence - MISSED;
+        if evidence > 0.0 {
+            let end = asking.half_lags.end;
+            return self.ask(end.saturating_sub(2 * AROUND + 1)..end, evidence);
         }
         let unclear = asking.unclear || asking.evidence > 0.0;
         self.doubts = if unclear { (self.doubts + 1).min(MAX_DOUBTS) } else { 0 };

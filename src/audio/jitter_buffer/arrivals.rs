@@ -67,6 +67,8 @@ struct Rule {
     late_share: f64,
     /// Frames more than that takes.
     extra: f32,
+    /// Of frames that come together each counts.
+    counts_all: bool,
 }
 
 impl Rule {
@@ -88,6 +90,7 @@ impl Rule {
             pages: (between(from.0, to.0).round() as usize).clamp(1, PAGES),
             late_share: between(from.1, to.1),
             extra: if percent <= 50 { 0.0 } else { share as f32 },
+            counts_all: percent > 50,
         }
     }
 }
@@ -111,6 +114,8 @@ pub(super) struct Arrivals {
     /// The same between whole frames, of frames whose time of arrival is known.
     spread: Spread,
     frame: FrameSize,
+    /// How far ahead the latest was of those that have come together, of frames whose time of arrival is known.
+    latest: Option<f32>,
 }
 
 /// The last two seconds.
@@ -145,6 +150,7 @@ impl Arrivals {
             shift: 0,
             spread: Spread::new(),
             frame,
+            latest: None,
         }
     }
 
@@ -158,7 +164,12 @@ impl Arrivals {
     /// pull if that is known.
     pub(super) fn record(&mut self, slack: i64, early: Option<f32>, wanted: i64) {
         match early {
-            Some(early) => self.spread.note(slack as f32 + early, self.page),
+            Some(early) => {
+                let ahead = slack as f32 + early;
+                let is_alone = self.latest.is_none_or(|latest| ahead < latest);
+                self.latest = Some(self.latest.map_or(ahead, |latest| latest.min(ahead)));
+                self.spread.note(ahead, is_alone || self.rule.counts_all, self.page);
+            }
             None => self.spread.lose_track(),
         }
         let slice = &mut self.slices[self.current];
@@ -171,6 +182,13 @@ impl Arrivals {
             *count += 1;
             self.total[bin] += 1;
         }
+    }
+
+    /// What comes from now on does not come together with what came before. Whatever held up the first of several whose
+    /// times are known and that come together held up all of them: it is one accident, however many frames it takes, and
+    /// counts as one, unless safety is wanted.
+    pub(super) fn part(&mut self) {
+        self.latest = None;
     }
 
     /// Notes a pull that found `before` frames and left `after`, while it should leave `wanted`.

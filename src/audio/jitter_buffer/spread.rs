@@ -37,12 +37,12 @@ impl Spread {
         Self { mean: 0.0, noted: 0, pages: Box::new([[0; BINS]; PAGES]), total: [0; BINS] }
     }
 
-    /// A frame arrived this many frames ahead of its turn.
-    pub(super) fn note(&mut self, ahead: f32, page: usize) {
+    /// A frame arrived this many frames ahead of its turn; it `counts` unless it came together with one further behind.
+    pub(super) fn note(&mut self, ahead: f32, counts: bool, page: usize) {
         self.mean = if self.noted == 0 { ahead } else { self.mean };
         self.noted = (self.noted + 1).min(MEAN_FRAMES);
         self.mean += (ahead - self.mean).clamp(-OUTLIER, OUTLIER) / self.noted as f32;
-        if self.noted < MIN_FRAMES {
+        if self.noted < MIN_FRAMES || !counts {
             return;
         }
         let bin = ((self.mean - ahead) * STEPS).ceil().clamp(0.0, (BINS - 1) as f32) as usize;
