@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::guard::{Entry, Guard};
-use super::user_file::{Change, UserFile};
+use super::user_file::{Change, UserData, UserFile};
 use crate::client::{
     BufferSettings, ConnectionState, FrameChoice, Handle, Profile, Remembered, Settings, StreamSettings,
 };
@@ -163,9 +163,14 @@ impl Project {
         self.user.change(Change::Remember(address.to_owned()));
     }
 
-    /// Takes a server off the recents.
-    pub fn forget(&self, address: &str) {
-        self.user.change(Change::Forget(address.to_owned()));
+    /// What the user has in all projects, as far as this process knows.
+    pub fn user(&self) -> Arc<UserData> {
+        self.user.data()
+    }
+
+    /// Changes what the user has in all projects.
+    pub fn change_user(&self, change: Change) {
+        self.user.change(change);
     }
 
     /// How the user hears people belongs to the user, not to the project.

@@ -36,6 +36,10 @@ const MAX_FILE_BYTES: u64 = 256 << 10;
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 /// Between two tries to get the lock.
 const LOCK_INTERVAL: Duration = Duration::from_millis(5);
+/// Most servers kept as favourites.
+const MAX_FAVOURITES: usize = 60;
+/// Most directories of one's own.
+const MAX_DIRECTORIES: usize = 12;
 /// Unreadable files that are kept; then the last is replaced.
 const MAX_KEPT_ASIDE: usize = 9;
 
@@ -48,6 +52,12 @@ pub struct UserData {
     pub settings: Settings,
     /// How people were heard, latest first, at most [`MAX_REMEMBERED`].
     pub mix: Vec<Remembered>,
+    /// Servers to come back to, as the user named or found them, latest last.
+    pub favourites: Vec<String>,
+    /// Directories beside the public ones, latest last.
+    pub directories: Vec<String>,
+    /// The directory looked into last; empty: one's own list.
+    pub directory: String,
 }
 
 /// One thing that a user did.
@@ -63,6 +73,16 @@ pub enum Change {
     Settings(Settings),
     /// These people, latest first, are heard so.
     Mix(Vec<Remembered>),
+    /// A server becomes a favourite.
+    Favour(String),
+    /// A server is no favourite any more.
+    Disfavour(String),
+    /// A directory is looked into (empty: one's own list): next time, too.
+    LookInto(String),
+    /// A directory is added to the public ones, and looked into.
+    AddDirectory(String),
+    /// A directory is taken off again.
+    RemoveDirectory(String),
 }
 
 /// The file, and its copy in memory. Dropping it waits until what was changed is written.
@@ -159,19 +179,38 @@ impl UserData {
             Change::Mix(people) => {
                 people.iter().rev().for_each(|person| remember(&mut self.mix, person.clone()));
             }
+            Change::Favour(address) => add(&mut self.favourites, address, MAX_FAVOURITES),
+            Change::Disfavour(address) => self.favourites.retain(|known| known != address),
+            Change::LookInto(directory) => self.directory.clone_from(directory),
+            Change::AddDirectory(directory) => {
+                add(&mut self.directories, directory, MAX_DIRECTORIES);
+                self.directory.clone_from(directory);
+            }
+            Change::RemoveDirectory(directory) => {
+                self.directories.retain(|known| known != directory);
+                if self.directory == *directory {
+                    self.directory.clear();
+                }
+            }
         }
         self.recents.truncate(MAX_RECENTS);
     }
 
     /// What of a file makes sense.
     fn of(file: &Map<String, Value>) -> Self {
-        let recents = file.get("recents").and_then(Value::as_array).into_iter().flatten();
-        let recents = recents.filter_map(Value::as_str).filter(|address| is_address(address));
+        let addresses = |key, most| {
+            let texts = file.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+            texts.filter(|address| is_address(address)).take(most).map(str::to_owned).collect()
+        };
+        let directory = file.get("directory").and_then(Value::as_str).filter(|text| is_address(text));
         let settings = file.get("settings").cloned().unwrap_or(json!({}));
         Self {
-            recents: recents.take(MAX_RECENTS).map(str::to_owned).collect(),
+            recents: addresses("recents", MAX_RECENTS),
             settings: serde_json::from_value::<SavedState>(settings).unwrap_or_default().settings,
             mix: mix_of(file),
+            favourites: addresses("favourites", MAX_FAVOURITES),
+            directories: addresses("directories", MAX_DIRECTORIES),
+            directory: directory.unwrap_or_default().to_owned(),
         }
     }
 
@@ -200,6 +239,9 @@ impl UserData {
         let version = file.get("version").and_then(Value::as_u64).unwrap_or(0);
         file.insert("version".to_owned(), json!(version.max(FILE_VERSION)));
         file.insert("recents".to_owned(), json!(self.recents));
+        file.insert("favourites".to_owned(), json!(self.favourites));
+        file.insert("directories".to_owned(), json!(self.directories));
+        file.insert("directory".to_owned(), json!(self.directory));
         let mix = self.mix.iter().map(|person| {
             json!({
                 "name": person.name,
@@ -212,6 +254,13 @@ impl UserData {
         });
         file.insert("mix".to_owned(), mix.collect());
     }
+}
+
+/// Puts `address` at the end, once; the first goes where there are too many.
+fn add(list: &mut Vec<String>, address: &str, most: usize) {
+    list.retain(|known| known != address);
+    list.push(address.to_owned());
+    list.drain(..list.len().saturating_sub(most));
 }
 
 /// People of a file, without those that make no sense.

@@ -2,11 +2,13 @@
 
 use egui::{Color32, Frame, Margin, Rect, RichText, ScrollArea, Stroke, Ui, UiBuilder, vec2};
 
+use super::servers::ping_text;
 use super::strip::{self, Person};
 use super::theme::{BODY, DARK};
 use super::widgets::{body, button, caption, elided, field, large, main_button};
 use super::{Action, Model, View, inside};
 use crate::client::{ConnectionState, Failure, HostActivity, Strip};
+use crate::plugin::user_file::Change;
 use crate::units::ChannelId;
 
 /// Space between strips, in points.
@@ -20,6 +22,9 @@ impl View {
         inside(ui, UiBuilder::new(), inner, |ui| {
             if let Some(fault) = model.fault {
                 banner(ui, DARK.bad, fault);
+            }
+            if self.servers.open {
+                return self.servers_page(ui, model, actions);
             }
             match &model.snapshot.state {
                 ConnectionState::Connected { channel, .. } => self.session(ui, model, *channel, actions),
@@ -57,7 +62,7 @@ impl View {
         actions: &mut Vec<Action>,
     ) {
         ui.label(large("Join a session"));
-        ui.label(caption("Nothing is sent before you join."));
+        ui.label(caption("Nobody hears you before you join."));
         ui.add_space(4.0);
         ui.horizontal(|ui| {
             let width = ui.available_width() - 80.0 - 8.0;
@@ -76,7 +81,10 @@ impl View {
         if let Some(failure) = failure {
             ui.label(RichText::new(failure.to_string()).size(BODY).color(DARK.bad));
         }
-        if !model.saved.recents.is_empty() {
+        if button(ui, "Find a session…", 136.0).clicked() {
+            self.servers.open = true;
+        }
+        if !model.user.recents.is_empty() {
             ui.add_space(4.0);
             ui.label(caption("RECENT"));
             self.recents(ui, model, actions);
@@ -92,10 +100,15 @@ impl View {
         ui.spacing_mut().item_spacing.y = 4.0;
         // The card keeps its place: a long list scrolls inside of it.
         ScrollArea::vertical().max_height(148.0).show(ui, |ui| {
-            for address in &model.saved.recents {
+            for address in &model.user.recents {
                 ui.horizontal(|ui| {
                     let width = ui.available_width() - 24.0 - 8.0;
-                    let name = egui::Button::new((body(address), egui::Atom::grow())).truncate();
+                    let facts = model.found.and_then(|found| found.server(address));
+                    let (colour, ping) = ping_text(facts.and_then(|facts| facts.ping_ms));
+                    let players = facts.and_then(|facts| facts.clients).filter(|clients| *clients > 0);
+                    let players = players.map_or_else(String::new, |clients| format!("{clients} here"));
+                    let ping = caption(ping).color(if colour == DARK.control_edge { DARK.second } else { colour });
+                    let name = egui::Button::new((body(address), egui::Atom::grow(), caption(players), ping)).truncate();
                     let recent = ui.add_sized(vec2(width, 24.0), name);
                     if recent.on_hover_text("Join").clicked() {
                         self.address.clone_from(address);
@@ -105,7 +118,7 @@ impl View {
                     let forget =
                         ui.add_sized(vec2(24.0, 24.0), egui::Button::new(body("×").color(DARK.second)));
                     if forget.on_hover_text("Remove from the list").clicked() {
-                        actions.push(Action::Forget(address.clone()));
+                        actions.push(Action::User(Change::Forget(address.clone())));
                     }
                 });
             }
