@@ -46,8 +46,8 @@ static NUMBERS: parking_lot::Mutex<Vec<u64>> = parking_lot::Mutex::new(Vec::new(
 pub struct SavedState {
     /// The server as the user typed it; may be empty.
     pub address: String,
-    /// Servers joined before, latest first, at most [`MAX_RECENTS`]: the user's, in whatever project. They are shown
-    /// with it but not saved in it; projects up to version 2 bring their own.
+    /// Servers joined before, latest first, as projects up to version 2 bring them along. Today they are the user's
+    /// ([`UserData::recents`]), and not saved here.
     pub recents: Vec<String>,
     /// Profile, stream and buffers.
     pub settings: Settings,
@@ -149,7 +149,7 @@ impl Project {
 
     /// A copy of the present state.
     pub fn saved(&self) -> SavedState {
-        SavedState { recents: self.user.data().recents.clone(), ..self.saved.read().clone() }
+        self.saved.read().clone()
     }
 
     /// The user has chosen settings: they are this project's, and new instances start with them.

@@ -163,7 +163,8 @@ impl Drop for UserFile {
 }
 
 impl UserData {
-    fn apply(&mut self, change: &Change) {
+    /// Takes over one thing that the user did.
+    pub fn apply(&mut self, change: &Change) {
         match change {
             Change::Remember(address) => {
                 self.recents.retain(|known| known != address);
