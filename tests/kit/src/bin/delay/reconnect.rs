@@ -100,7 +100,8 @@ fn print(reconnect: &Reconnect) {
     println!("{line}");
 }
 
-/// The first attempt in which the machine did not stumble, else the one in which it stumbled least.
+/// The first attempt in which the machine did not stumble more often than allowed, else the one in which it stumbled
+/// least.
 fn undisturbed(setting: Setting, client: Client, round: usize, arguments: &Arguments) -> Result<Reconnect> {
     let mut best: Option<Reconnect> = None;
     for _ in 0..arguments.attempts {
@@ -116,7 +117,7 @@ fn undisturbed(setting: Setting, client: Client, round: usize, arguments: &Argum
         if better {
             best = Some(reconnect);
         }
-        if best.as_ref().is_some_and(|best| best.disturbances == 0) {
+        if best.as_ref().is_some_and(|best| best.disturbances <= arguments.stumbles) {
             break;
         }
     }
