@@ -89,6 +89,8 @@ const DEPTH_STICKS: f32 = 0.75;
 const LATE_SHARE: f32 = 0.01;
 /// From this deviation on, in frames, slips follow each other quickly.
 const FAR_OFF: f32 = 1.6;
+/// So many frames more than on average of the last two seconds are no jitter while it lasts.
+const STOOD_STILL: f32 = 0.8;
 /// After this long without a frame to play, the stream counts as ended.
 const STARVED_MS: u32 = 200;
 /// So many frames more than wanted are no jitter: our side has stood still, and the surplus goes
@@ -294,8 +296,8 @@ impl JitterBuffer {
         }
         let beyond_help = slack < -i64::from(AUTO_MAX_DEPTH - self.depth);
         self.stalled = slack < 0 && (self.stalled || beyond_help);
-        if !self.stalled {
-            self.arrivals.record(slack, early, self.reserve());
+        if !self.stalled && self.arrivals.record(slack, early, self.reserve()) {
+            self.until_check = 0;
         }
         self.put_since_pull = true;
         if slack < 0 {
@@ -573,7 +575,12 @@ impl JitterBuffer {
         let starting = self.age < self.frames_in(START_MS);
         self.until_check = if starting { quick } else { self.frames_in(CHECK_MS) };
         let recent = self.arrivals.recent(self.burst);
-        self.deviation = recent.as_ref().map(|recent| recent.reserve - self.reserve() as f32);
+        let wanted = self.reserve() as f32;
+        self.deviation = recent.as_ref().map(|recent| {
+            // Our side has stood still: the mean of what was before says nothing any more.
+            let now = self.arrivals.reserve_now(self.burst).filter(|now| now - recent.reserve > STOOD_STILL);
+            now.unwrap_or(recent.reserve) - wanted
+        });
         let (Some(recent), Some(deviation)) = (recent, self.deviation) else { return };
         self.short = 0;
         let (drop_above, insert_below) = match (self.steered, recent.late_share > LATE_SHARE) {
@@ -630,7 +637,10 @@ impl JitterBuffer {
         if deviation > drop_above {
             if rested && !self.held {
                 self.slip = Some(Slip::Drop { patience: self.frames_in(DROP_PATIENCE_MS) });
-                self.since_resize = 0;
+                // What is far too much has not come of measuring: our side has stood still.
+                if deviation > FAR_OFF {
+                    self.until_check = self.frames_in(QUICK_CHECK_MS);
+                }
             }
         } else if deviation < -insert_below {
             self.slip = Some(Slip::Insert);
