@@ -436,7 +436,9 @@ mod tests {
                 arrivals.record(1, None, 1);
                 arrivals.tick();
             }
-            slack.iter().for_each(|slack| arrivals.record(*slack, None, 1));
+            if let Some(slack) = slack {
+                arrivals.record(*slack, None, 1);
+            }
             arrivals.tick();
         }
         if live {
