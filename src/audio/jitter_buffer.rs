@@ -41,8 +41,9 @@
 //! the next pull a frame has come ([`JitterBuffer::put_timed`]) and pulls one at a time gets by with less, from two
 //! seconds after the start: frames should come so far *ahead* of their turn on average as those that come last within
 //! the same share need, and 0.4 ms, and half of what the tail is longer than a tenth of the frames (tails go on).
-//! Those that come together, after a stall, count as one, as they do in Jamulus: it is one accident for the ear. With more
-//! safety than usual each counts.
+//! Those that come together, after a stall, count as one, as they do in Jamulus: it is one accident for the ear. With
+//! more safety than usual each counts. Where many in a row come further ahead than the mean, our side has stood still:
+//! that counts at once, and what is too much goes.
 //! Without steering the playhead still moves by whole frames, so up to one more passes by chance.
 //!
 //! The automatic size may be deeper than the largest window; told is the window of the same depth, or the largest.
