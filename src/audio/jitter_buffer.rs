@@ -20,7 +20,8 @@
 //!
 //! The mean reserve of the last two seconds is compared with the wanted one. When it is more than
 //! [`DROP_ABOVE`] over or [`INSERT_BELOW`] under it, one frame is left out or put in: a *slip*.
-//! Both limits together are wider than one frame, so a slip never provokes the opposite one.
+//! Both limits together are wider than one frame, so a slip never provokes the opposite one. Where the last two
+//! quarters of a second both lie well above that mean, our side has stood still, and they count instead of it.
 //!
 //! Where whoever plays adapts its speed to the sender's ([`JitterBuffer::set_steered`]), frames arrive and
 //! are pulled equally fast, but at points in the frame time that wander past each other: the reserve reads
@@ -638,18 +639,14 @@ impl JitterBuffer {
         if deviation > drop_above {
             if rested && !self.held {
                 self.slip = Some(Slip::Drop { patience: self.frames_in(DROP_PATIENCE_MS) });
-                // What is far too much has not come of measuring: our side has stood still.
-                if deviation > FAR_OFF {
-                    self.until_check = self.frames_in(QUICK_CHECK_MS);
-                }
             }
         } else if deviation < -insert_below {
             self.slip = Some(Slip::Insert);
             self.short = (-deviation) as u32;
             self.since_resize = 0;
-            if -deviation > FAR_OFF {
-                self.until_check = self.frames_in(QUICK_CHECK_MS);
-            }
+        }
+        if self.slip.is_some() && deviation.abs() > FAR_OFF {
+            self.until_check = self.frames_in(QUICK_CHECK_MS);
         }
     }
 

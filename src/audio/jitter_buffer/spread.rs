@@ -55,7 +55,9 @@ impl Spread {
     /// A frame arrived this many frames ahead of its turn; it `counts` unless it came together with one further behind.
     /// Tells whether that moved the mean at once.
     pub(super) fn note(&mut self, ahead: f32, counts: bool, page: usize) -> bool {
-        self.mean = if self.noted == 0 { ahead } else { self.mean };
+        if self.noted == 0 {
+            (self.mean, self.latest, self.moved) = (ahead, ahead, (0, 0.0));
+        }
         self.noted = (self.noted + 1).min(MEAN_FRAMES);
         self.mean += (ahead - self.mean).clamp(-OUTLIER, OUTLIER) / self.noted as f32;
         let moved = self.follow_moves(ahead);
@@ -71,6 +73,7 @@ impl Spread {
         moved
     }
 
+    /// Moves the mean at once where it is sure that frames come further ahead; tells whether it did.
     fn follow_moves(&mut self, ahead: f32) -> bool {
         // Some servers send frames in pairs: only both together tell where they are.
         let pair = (ahead + std::mem::replace(&mut self.latest, ahead)) / 2.0;
