@@ -15,6 +15,7 @@ mod host_watch;
 mod jam;
 mod mixer;
 mod pacer;
+mod place;
 mod pump;
 mod reconnect;
 mod settings;

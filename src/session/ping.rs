@@ -10,6 +10,8 @@ use crate::units::Time;
 pub const PING_INTERVAL: Duration = Duration::from_millis(500);
 /// The ping shown is the median of this much time.
 const WINDOW: Duration = Duration::from_secs(2);
+/// The slow ping is one of so many: of 10 s.
+const SLOW_OF: usize = 20;
 /// Pings that wait for their echo; a later echo than this many intervals is of no use.
 const MAX_AWAITED: usize = 8;
 /// Echoes that count for the median: what fits the window, and one for the edge.
@@ -23,12 +25,14 @@ pub(super) struct PingClock {
     awaited: VecDeque<Time>,
     /// When echoes arrived and how long they took, oldest first.
     results: VecDeque<(Time, Duration)>,
+    /// How long the last [`SLOW_OF`] took, oldest first.
+    lately: VecDeque<Duration>,
 }
 
 impl PingClock {
     /// The first ping is due at once.
     pub(super) fn new(now: Time) -> Self {
-        Self { next: now, awaited: VecDeque::new(), results: VecDeque::new() }
+        Self { next: now, awaited: VecDeque::new(), results: VecDeque::new(), lately: VecDeque::new() }
     }
 
     /// When [`Self::poll_ping`] has something to do.
@@ -60,6 +64,17 @@ impl PingClock {
             self.results.pop_front();
         }
         self.results.push_back((now, now.since(sent)));
+        if self.lately.len() == SLOW_OF {
+            self.lately.pop_front();
+        }
+        self.lately.push_back(now.since(sent));
+    }
+
+    /// The second slowest round trip of the last 10 s: one accident is none. `None` before the second.
+    pub(super) fn slow_round_trip(&self) -> Option<Duration> {
+        let mut times: Vec<Duration> = self.lately.iter().copied().collect();
+        times.sort_unstable();
+        times.iter().rev().nth(1).copied()
     }
 
     /// Median round trip of the last 2 s; `None` when nothing was echoed in that time.
@@ -114,6 +129,7 @@ mod tests {
             clock.handle_echo(sent + Duration::from_millis(took), time_ms);
         }
         assert_eq!(clock.round_trip(), Some(Duration::from_millis(12)));
+        assert_eq!(clock.slow_round_trip(), Some(Duration::from_millis(12)));
         for i in 4..=8 {
             ping(&mut clock, at_ms(500 * i));
         }
@@ -138,5 +154,6 @@ mod tests {
             ping(&mut clock, at_ms(500 * i));
         });
         assert_eq!(clock.awaited.len(), MAX_AWAITED);
+        assert_eq!(clock.slow_round_trip(), None);
     }
 }
