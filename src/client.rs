@@ -18,6 +18,7 @@ mod look_up;
 mod mix_memory;
 mod mixer;
 mod pacer;
+mod place;
 mod pump;
 mod reconnect;
 mod settings;

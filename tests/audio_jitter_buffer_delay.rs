@@ -31,6 +31,8 @@ struct Scene {
     pace: f64,
     seconds: usize,
     safety: Safety,
+    /// Our side leaves out one pull of so many; 0: none.
+    skips_every: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +85,9 @@ impl Scene {
                 let early = timed.then_some((now as f64 - time).clamp(0.0, 1.0) as f32);
                 buffer.put_timed(frame as i64, &(frame as u64).to_le_bytes(), early);
             }
+            if self.skips_every > 0 && now % self.skips_every == 0 {
+                continue;
+            }
             let slot = buffer.get();
             heard.concealed += usize::from(slot == Slot::Missing && now > 2 * per_second);
             heard.slips += usize::from(matches!(slot, Slot::Drop(..) | Slot::Insert(_)) && now > total / 2);
@@ -126,6 +131,7 @@ const STEADY: Scene = Scene {
     pace: 1.0,
     seconds: 40,
     safety: Safety::from_percent(50),
+    skips_every: 0,
 };
 const PAIRS: Scene = Scene { frame: FrameSize::Samples64, together: 2, ..STEADY };
 
@@ -185,6 +191,22 @@ fn a_stall_now_and_then_is_one_accident_and_no_reason_for_delay_unless_safety_is
     assert!(usual.2 > 0, "they are heard");
     let [_, safe] = compare("stalls, safe", Scene { safety: Safety::SAFE, ..stalls });
     assert!(safe.0 >= 5.0 && safe.2 < usual.2 / 2, "{usual:?}, {safe:?}");
+}
+
+#[test]
+fn a_host_that_loses_time_again_and_again_does_not_let_frames_pile_up() {
+    for (frame, skips_every) in [(FrameSize::Samples64, 150), (FrameSize::Samples128, 75)] {
+        for (name, scene) in [("single", STEADY), ("pairs", PAIRS)] {
+            let scene = Scene { frame, ..scene };
+            let steady = compare(name, scene);
+            let losing = compare(&format!("{name}, five losses a second"), Scene { skips_every, ..scene });
+            // Counted in whole frames the size stays as it began, for what has moved looks like jitter.
+            for (steady, losing, more) in [(steady[0], losing[0], 5.0), (steady[1], losing[1], 0.5)] {
+                assert!(losing.0 <= steady.0 + more, "{name}: {steady:?}, {losing:?}");
+                assert_eq!(losing.2, 0, "nothing is missing: there is too much");
+            }
+        }
+    }
 }
 
 #[test]

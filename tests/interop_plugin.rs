@@ -3,9 +3,10 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::disallowed_types, reason = "tests take turns")]
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use jamulet::units::{FrameSize, Layout, Quality, StreamFormat};
@@ -14,6 +15,7 @@ use jamulet_testkit::jack::{Part, Rig};
 use jamulet_testkit::pace;
 use jamulet_testkit::player::{Player, in_real_time, sine};
 use jamulet_testkit::signal::{self, LISTEN_WINDOW, db, listen};
+use jamulet_testkit::stall_watch::StallWatch;
 use jamulet_testkit::stock::unity::{TONE_PEAK, TONES_HZ, UNITY_DB};
 use jamulet_testkit::stock::{JackServer, StockClient, StockServer, StockSettings};
 use jamulet_testkit::track::{SoundCard, Take};
@@ -32,6 +34,11 @@ const LONG: usize = 64 * RATE;
 /// reserve: a stock one keeps the place that its first packets gave it, perhaps right at its edge.
 const SHAKE: usize = RATE / 2;
 const SHAKE_TIME: Duration = Duration::from_millis(10);
+
+/// A delay of the machine that may be heard, with a jitter buffer that stands at its edge.
+const STALL: Duration = Duration::from_millis(2);
+/// The share of a run that stalls may excuse.
+const MOST_EXCUSED: f64 = 0.5;
 
 /// These tests share two cores and one list of plugin instances: one at a time.
 fn stage() -> MutexGuard<'static, ()> {
@@ -83,6 +90,11 @@ impl Stream {
         1024 / self.frame.samples()
     }
 
+    /// How far from a stall of the machine it may be heard: both buffers and the window in which it is judged.
+    fn reach(self) -> usize {
+        2 * self.buffer_frames() * self.frame.samples() + LISTEN_WINDOW
+    }
+
     /// A project that connects to `address` in this way. The frame size follows from the host's block.
     fn project(self, address: &str) -> Value {
         json!({
@@ -126,9 +138,12 @@ struct Stage {
 
 /// Plays `length` samples in every one of `streams` at once: how often the machine stalled, and what was wrong.
 ///
-/// Stalls that nobody heard excuse nothing and are not counted: a run without a flaw is a proof, however
-/// busy the machine.
+/// What is heard is judged wherever the machine did not stall. A run without a flaw, or in which at least half
+/// could be judged, is a proof, however busy the machine: its stalls are not counted.
 fn play(format: Format, streams: &[Stream], length: usize) -> Result<(usize, Result<()>)> {
+    let epoch = pace::now();
+    // A server or a network thread may have to wait where the sound card does not.
+    let watch = StallWatch::start(STALL, move || epoch.elapsed().as_micros() as usize)?;
     let mut stages = Vec::new();
     for (index, &stream) in streams.iter().enumerate() {
         stages.push(Stage::open(format, index, stream, length)?);
@@ -140,11 +155,14 @@ fn play(format: Format, streams: &[Stream], length: usize) -> Result<(usize, Res
         }
         pace::sleep(Duration::from_millis(5));
     }
+    let since_epoch = |micros: usize| epoch + Duration::from_micros(micros as u64);
+    let stumbles: Vec<Range<Instant>> =
+        watch.stop().iter().map(|stall| since_epoch(stall.start)..since_epoch(stall.end)).collect();
     let mut most_stalls = 0;
     let mut outcome = Ok(());
     // The last created is the first to go, so that the others keep their place in the list of instances.
     while let Some(stage) = stages.pop() {
-        let (stalls, judgement) = stage.close(length)?;
+        let (stalls, judgement) = stage.close(length, &stumbles)?;
         most_stalls = most_stalls.max(stalls);
         outcome = outcome.and(judgement);
     }
@@ -203,8 +221,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Leaves, and judges what was heard.
-    fn close(mut self, length: usize) -> Result<(usize, Result<()>)> {
+    /// Leaves, and judges what was heard where the machine did not stumble.
+    fn close(mut self, length: usize, stumbles: &[Range<Instant>]) -> Result<(usize, Result<()>)> {
         self.player.leave()?;
         // A clean goodbye: the server knows at once, not after 30 s.
         let mut rpc = self.server.rpc()?;
@@ -219,24 +237,49 @@ impl Stage {
         }
         let Self { stream, player, origin, concealed, .. } = self;
         let (_, take) = player.finish()?;
-        let block = stream.frame.samples();
-        let is_shake = |sample: usize| (origin + SHAKE..origin + TONES_START).contains(&sample);
-        let stalls: Vec<usize> = take
-            .stalls
-            .iter()
-            .map(|stall| stall.block as usize * block)
-            .filter(|&sample| sample < origin + length && !is_shake(sample))
+        let samples =
+            |time: Instant| (time.saturating_duration_since(take.start).as_secs_f64() * RATE as f64) as usize;
+        let stumbles = stumbles.iter().map(|stumble| samples(stumble.start)..samples(stumble.end));
+        let judged = origin + TONES_START..origin + length;
+        let stalls: Vec<Range<usize>> = take
+            .stalled_at()
+            .into_iter()
+            .chain(stumbles)
+            .filter(|stall| stall.start < judged.end && judged.start < stall.end + stream.reach())
             .collect();
         let judgement = judge(stream, &take, origin, length, &stalls).and_then(|disturbed| {
             Ok(disturbed + judge_concealment(stream, origin, length, &concealed, &stalls)?)
         });
-        let heard_stalls = if matches!(judgement, Ok(0)) { 0 } else { stalls.len() };
-        Ok((heard_stalls, judgement.map(|_| ())))
+        let is_proof = match judgement {
+            Ok(disturbed) => disturbed == 0 || excused(judged, &stalls, stream.reach()) <= MOST_EXCUSED,
+            Err(_) => false,
+        };
+        Ok((if is_proof { 0 } else { stalls.len() }, judgement.map(|_| ())))
     }
 }
 
+/// The share of `span` within `reach` of one of `stalls`.
+fn excused(span: Range<usize>, stalls: &[Range<usize>], reach: usize) -> f64 {
+    let mut stalls = stalls.to_vec();
+    stalls.sort_by_key(|stall| stall.start);
+    let (mut covered, mut from) = (0, span.start);
+    for stall in stalls {
+        let start = stall.start.saturating_sub(reach).clamp(from, span.end);
+        let end = (stall.end + reach).clamp(start, span.end);
+        covered += end - start;
+        from = end;
+    }
+    covered as f64 / span.len() as f64
+}
+
 /// Level, pitch and dropouts of what came back: how often stalls of the machine disturbed it.
-fn judge(stream: Stream, take: &Take, origin: usize, length: usize, stalls: &[usize]) -> Result<usize> {
+fn judge(
+    stream: Stream,
+    take: &Take,
+    origin: usize,
+    length: usize,
+    stalls: &[Range<usize>],
+) -> Result<usize> {
     /// RMS relative to the tone's above which a window is disturbed: the worst codec leaves −20 dB, one
     /// missing frame −11 dB.
     const DISTURBED_DB: f64 = -15.0;
@@ -245,7 +288,6 @@ fn judge(stream: Stream, take: &Take, origin: usize, length: usize, stalls: &[us
         Layout::Stereo => [(0, 0, TONES_START..length), (1, 1, TONES_START..length)],
         Layout::Mono => [(0, 0, TONES_START..change), (0, 1, change + RATE / 4..length)],
     };
-    let both_buffers = 2 * stream.buffer_frames() * stream.frame.samples();
     let mut disturbed = 0;
     let mut line = format!("{:?} {:?} {:?}:", stream.frame, stream.layout, stream.quality);
     for (channel, tone, span) in spans {
@@ -260,10 +302,10 @@ fn judge(stream: Stream, take: &Take, origin: usize, length: usize, stalls: &[us
         ensure!(off_hz.abs() <= 0.1, "{line} off pitch");
         let excuses: Vec<_> = stalls
             .iter()
-            .filter(|&&stall| stall + both_buffers + LISTEN_WINDOW >= start)
-            .map(|stall| stall.saturating_sub(start)..stall.saturating_sub(start) + 1)
+            .filter(|stall| stall.end + stream.reach() >= start)
+            .map(|stall| stall.start.saturating_sub(start)..stall.end.saturating_sub(start))
             .collect();
-        let dropouts = heard.unexcused(&excuses, both_buffers + LISTEN_WINDOW);
+        let dropouts = heard.unexcused(&excuses, stream.reach());
         ensure!(dropouts.is_empty(), "{line} disturbed without a stall at {dropouts:?} after {}", span.start);
     }
     println!("{line} {} stalls", stalls.len());
@@ -276,7 +318,7 @@ fn judge_concealment(
     origin: usize,
     length: usize,
     concealed: &[(u64, u64)],
-    stalls: &[usize],
+    stalls: &[Range<usize>],
 ) -> Result<usize> {
     /// The plugin tells its counters this often, in samples.
     const NEWS: usize = RATE / 4;
@@ -287,7 +329,8 @@ fn judge_concealment(
         if !(origin + TONES_START..origin + length).contains(&noticed) {
             continue;
         }
-        let excused = stalls.iter().any(|&stall| stall <= noticed && noticed <= stall + depth + NEWS);
+        let excused =
+            stalls.iter().any(|stall| stall.start <= noticed && noticed <= stall.end + depth + NEWS);
         ensure!(
             excused,
             "{stream:?}: {count} frames concealed without a stall, {} samples after the connection",

@@ -20,7 +20,8 @@
 //!
 //! The mean reserve of the last two seconds is compared with the wanted one. When it is more than
 //! [`DROP_ABOVE`] over or [`INSERT_BELOW`] under it, one frame is left out or put in: a *slip*.
-//! Both limits together are wider than one frame, so a slip never provokes the opposite one.
+//! Both limits together are wider than one frame, so a slip never provokes the opposite one. Where the last two
+//! quarters of a second both lie well above that mean, our side has stood still, and they count instead of it.
 //!
 //! Where whoever plays adapts its speed to the sender's ([`JitterBuffer::set_steered`]), frames arrive and
 //! are pulled equally fast, but at points in the frame time that wander past each other: the reserve reads
@@ -41,8 +42,9 @@
 //! the next pull a frame has come ([`JitterBuffer::put_timed`]) and pulls one at a time gets by with less, from two
 //! seconds after the start: frames should come so far *ahead* of their turn on average as those that come last within
 //! the same share need, and 0.4 ms, and half of what the tail is longer than a tenth of the frames (tails go on).
-//! Those that come together, after a stall, count as one, as they do in Jamulus: it is one accident for the ear. With more
-//! safety than usual each counts.
+//! Those that come together, after a stall, count as one, as they do in Jamulus: it is one accident for the ear. With
+//! more safety than usual each counts. Where many in a row come further ahead than the mean, our side has stood still:
+//! that counts at once, and what is too much goes.
 //! Without steering the playhead still moves by whole frames, so up to one more passes by chance.
 //!
 //! The automatic size may be deeper than the largest window; told is the window of the same depth, or the largest.
@@ -89,6 +91,8 @@ const DEPTH_STICKS: f32 = 0.75;
 const LATE_SHARE: f32 = 0.01;
 /// From this deviation on, in frames, slips follow each other quickly.
 const FAR_OFF: f32 = 1.6;
+/// So many frames more than on average of the last two seconds are no jitter while it lasts.
+const STOOD_STILL: f32 = 0.8;
 /// After this long without a frame to play, the stream counts as ended.
 const STARVED_MS: u32 = 200;
 /// So many frames more than wanted are no jitter: our side has stood still, and the surplus goes
@@ -294,8 +298,8 @@ impl JitterBuffer {
         }
         let beyond_help = slack < -i64::from(AUTO_MAX_DEPTH - self.depth);
         self.stalled = slack < 0 && (self.stalled || beyond_help);
-        if !self.stalled {
-            self.arrivals.record(slack, early, self.reserve());
+        if !self.stalled && self.arrivals.record(slack, early, self.reserve()) {
+            self.until_check = 0;
         }
         self.put_since_pull = true;
         if slack < 0 {
@@ -573,7 +577,12 @@ impl JitterBuffer {
         let starting = self.age < self.frames_in(START_MS);
         self.until_check = if starting { quick } else { self.frames_in(CHECK_MS) };
         let recent = self.arrivals.recent(self.burst);
-        self.deviation = recent.as_ref().map(|recent| recent.reserve - self.reserve() as f32);
+        let wanted = self.reserve() as f32;
+        self.deviation = recent.as_ref().map(|recent| {
+            // Our side has stood still: the mean of what was before says nothing any more.
+            let now = self.arrivals.reserve_now(self.burst).filter(|now| now - recent.reserve > STOOD_STILL);
+            now.unwrap_or(recent.reserve) - wanted
+        });
         let (Some(recent), Some(deviation)) = (recent, self.deviation) else { return };
         self.short = 0;
         let (drop_above, insert_below) = match (self.steered, recent.late_share > LATE_SHARE) {
@@ -630,15 +639,14 @@ impl JitterBuffer {
         if deviation > drop_above {
             if rested && !self.held {
                 self.slip = Some(Slip::Drop { patience: self.frames_in(DROP_PATIENCE_MS) });
-                self.since_resize = 0;
             }
         } else if deviation < -insert_below {
             self.slip = Some(Slip::Insert);
             self.short = (-deviation) as u32;
             self.since_resize = 0;
-            if -deviation > FAR_OFF {
-                self.until_check = self.frames_in(QUICK_CHECK_MS);
-            }
+        }
+        if self.slip.is_some() && deviation.abs() > FAR_OFF {
+            self.until_check = self.frames_in(QUICK_CHECK_MS);
         }
     }
 

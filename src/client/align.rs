@@ -98,6 +98,13 @@ impl Aligner {
         self.lag
     }
 
+    /// From a frame's departure until it returns in the mix, at best of the last seconds, without coding, in ms; `None`
+    /// unless that is exact.
+    pub(super) fn round_trip_ms(&self, now: Time) -> Option<f32> {
+        let lag = self.lag.filter(|lag| lag.exact && self.in_mix.is_some())?;
+        Some((lag.samples - self.codec() - self.gap.get(now)?) as f32 * 1000.0 / WIRE_RATE_HZ as f32)
+    }
+
     /// The engine's frame `number` leaves as the `departures`-th.
     pub(super) fn note_departure(&mut self, now: Time, number: i64, departures: i64) {
         self.departed = Some((now, number));

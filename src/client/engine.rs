@@ -21,6 +21,9 @@ pub(super) const DEFAULT_RATE_HZ: f64 = WIRE_RATE_HZ as f64;
 /// What comes back is never louder than this, linear: 6 dB above full scale, where only an accident gets.
 const RETURN_CEILING: f32 = 2.0;
 
+/// A track with nothing louder than this, linear, rests: −50 dBFS.
+const QUIET: f32 = 0.003;
+
 /// After this long without a frame the track's own sound is let through again, in samples at 48 kHz (one second).
 const SILENT_SAMPLES: f64 = WIRE_RATE_HZ as f64;
 
@@ -449,6 +452,7 @@ impl Engine {
                     generation: stream.generation,
                     number,
                     age_samples,
+                    quiet: pcm.iter().all(|sample| sample.abs() < QUIET),
                     progress: self.progress,
                     bytes,
                 })

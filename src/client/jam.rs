@@ -9,6 +9,7 @@ use rtrb::{Consumer, Producer};
 use super::align::{Aligner, Surroundings};
 use super::drift::DriftLoop;
 use super::pacer::Pacer;
+use super::place::{Place, Sight};
 use super::shared::Shared;
 use super::stream::{DownlinkFrame, FrameBytes, Stream, Trace, UplinkFrame, silent_frame};
 use crate::audio::{CodecError, CounterUnwrapper};
@@ -41,6 +42,7 @@ pub(super) struct Jam {
     /// When what has been sent will have been played.
     sent_until: Time,
     pacer: Pacer,
+    place: Place,
     drift: DriftLoop,
     /// Frames of this format sent, silent ones included.
     departures: i64,
@@ -57,6 +59,8 @@ pub(super) struct PacketCounts {
     pub(super) sent: u64,
     pub(super) sent_bytes: u64,
     pub(super) received: u64,
+    /// Frames that were not sent, to lie closer to the server's tick.
+    pub(super) held_back: u64,
 }
 
 impl Jam {
@@ -87,6 +91,7 @@ impl Jam {
             silence_clock: SilenceClock::from(now),
             sent_until: now,
             pacer: Pacer::default(),
+            place: Place::new(format.frame),
             drift: DriftLoop::new(now),
             departures: 0,
             queue: VecDeque::with_capacity(MAX_QUEUED_FRAMES),
@@ -140,6 +145,7 @@ impl Jam {
         self.numbering = Numbering::new(format.frame);
         self.aligner = self.aligner.for_format(now, format);
         self.departures = 0;
+        self.place = Place::new(format.frame);
         self.drift.restart();
         self.queue.clear();
         Ok(Some(stream))
@@ -199,18 +205,27 @@ impl Jam {
         }
     }
 
-    /// Compares what the engine has sent with what it has played.
+    /// Compares what the engine has sent with what it has played; where that took longer than it must, and we
+    /// `may_move` in the server's buffer, a frame will be held back.
     pub(super) fn align(
         &mut self,
         now: Time,
         shared: &Shared,
         traces: &mut Consumer<Trace>,
         server_buffer_frames: Option<u8>,
+        may_move: bool,
     ) {
         let around =
             Surroundings { ping_ms: self.session.ping_ms(), server_buffer_frames, rolling: shared.rolling() };
         self.aligner.take_traces(now, self.generation, traces, around);
         shared.set_lag(self.generation, self.aligner.lag());
+        let sight = Sight {
+            round_trip_ms: self.aligner.round_trip_ms(now),
+            slow_ping_ms: self.session.slow_ping_ms(),
+            server_frames: server_buffer_frames,
+            may_move: may_move && self.session.audio_layout().counter && !shared.rolling(),
+        };
+        self.place.follow(now, sight);
     }
 
     pub(super) fn handle_timeout(&mut self, now: Time) {
@@ -250,6 +265,11 @@ impl Jam {
         while self.queue.front().is_some_and(|(due, _)| *due <= now + DUE_SLACK) {
             let Some((_, frame)) = self.queue.pop_front() else { break };
             if self.sent_until.since(now) > MAX_AHEAD.max(patience) {
+                continue;
+            }
+            if self.place.holds_back(frame.quiet) {
+                self.counts.held_back += 1;
+                self.silence_clock = SilenceClock::from(now + patience);
                 continue;
             }
             self.aligner.note_departure(now, frame.number, self.departures);

@@ -22,7 +22,8 @@ use super::stream::{DownlinkFrame, Stream, Trace, UplinkFrame};
 use crate::protocol::{ChannelInfo, Host, PacketLayout, ServerAddress, cut_to_utf16};
 use crate::session::{ClientConfig, ClientEvent, EndReason};
 use crate::units::{
-    BufferSize, ChannelId, FrameSize, MAX_CITY_UNITS, MAX_NAME_UNITS, StreamFormat, Time, WIRE_RATE_HZ,
+    BufferSize, ChannelId, FrameSize, MAX_CITY_UNITS, MAX_NAME_UNITS, Safety, StreamFormat, Time,
+    WIRE_RATE_HZ,
 };
 
 /// Figures in the snapshot are brought up to date this often while a session is up.
@@ -282,7 +283,11 @@ impl Pump {
         if let Phase::Jamming { jam, .. } = &mut self.phase {
             jam.take_uplink(now, &self.shared, &mut self.links.uplink, rendering);
             let server_buffer = self.picture.server_buffer_frames;
-            jam.align(now, &self.shared, &mut self.links.traces, server_buffer);
+            // Our own server puts us where we should be, and who asks for more safety shall have it.
+            let stock = self.picture.server_version.as_ref().is_some_and(|version| !is_ours(version));
+            let buffers = &self.settings.buffers;
+            let may_move = stock && buffers.server == BufferSize::Auto && buffers.safety <= Safety::default();
+            jam.align(now, &self.shared, &mut self.links.traces, server_buffer, may_move);
         } else {
             while self.links.uplink.pop().is_ok() {}
             while self.links.traces.pop().is_ok() {}
@@ -745,6 +750,7 @@ impl Pump {
             late: counts.late.saturating_sub(start.late),
             concealed: counts.concealed.saturating_sub(start.concealed),
             slipped: counts.slipped.saturating_sub(start.slipped),
+            held_back: jam.counts.held_back,
             wrong_size: jam.session.rejected_packets(),
         };
         picture.upstream_kbps = self.rate.update(now, jam.counts.sent, jam.counts.sent_bytes);
@@ -770,6 +776,11 @@ impl Pump {
             act(jam);
         }
     }
+}
+
+/// Whether a server that calls itself `version` is ours (docs/PROTOCOL.md §2).
+fn is_ours(version: &str) -> bool {
+    version.contains("jamulet")
 }
 
 fn fixed_frames(size: BufferSize) -> Option<u8> {

@@ -191,6 +191,8 @@ pub struct Stats {
     pub concealed: u64,
     /// Frames left out or put in to bring the buffer back to its target.
     pub slipped: u64,
+    /// Frames of ours not sent, in rests of the track, to lie closer to the server's next tick.
+    pub held_back: u64,
     /// Packets of the wrong size.
     pub wrong_size: u64,
 }

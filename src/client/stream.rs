@@ -161,6 +161,8 @@ pub(super) struct UplinkFrame {
     pub(super) number: i64,
     /// Samples at 48 kHz of the same host block that came after this frame's end.
     pub(super) age_samples: u32,
+    /// There is nothing to be heard in it.
+    pub(super) quiet: bool,
     /// Where the engine was when it handed this over.
     pub(super) progress: Progress,
     pub(super) bytes: FrameBytes,

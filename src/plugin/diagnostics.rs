@@ -151,6 +151,7 @@ fn describe(snapshot: &Snapshot, fault: Option<&str>) -> Value {
         "late": stats.late,
         "concealed": stats.concealed,
         "slipped": stats.slipped,
+        "held_back": stats.held_back,
         "wrong_size": stats.wrong_size,
         "upstream_kbps": snapshot.upstream_kbps,
         "host": host,

@@ -302,7 +302,7 @@ impl Server {
     ) -> bool {
         match message {
             ConnlessMessage::PingWithClients { time_ms, clients } => {
-                if !self.echoes.receive(now, time_ms) {
+                if self.echoes.receive(now, time_ms).is_none() {
                     return false;
                 }
                 self.show_ping();

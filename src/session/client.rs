@@ -358,6 +358,11 @@ impl ClientSession {
         self.ping.round_trip().map(|round_trip| round_trip.as_secs_f32() * 1000.0)
     }
 
+    /// A slow round trip of late, in ms: the second slowest of the last 10 s.
+    pub fn slow_ping_ms(&self) -> Option<f32> {
+        self.ping.slow_round_trip().map(|round_trip| round_trip.as_secs_f32() * 1000.0)
+    }
+
     /// Audio packets dropped for their size.
     pub fn rejected_packets(&self) -> u64 {
         self.rejected_packets

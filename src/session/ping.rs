@@ -10,6 +10,8 @@ use crate::units::Time;
 pub const PING_INTERVAL: Duration = Duration::from_millis(500);
 /// The ping shown is the median of this much time.
 const WINDOW: Duration = Duration::from_secs(2);
+/// The slow ping is one of so many: of 10 s.
+const SLOW_OF: usize = 20;
 /// Pings that wait for their echo; a later echo than this many intervals is of no use.
 const MAX_AWAITED: usize = 8;
 /// Echoes that count for the median: what fits the window, and one for the edge.
@@ -42,17 +44,17 @@ impl Echoes {
         millis(now)
     }
 
-    /// Takes an echo; whether it answers an awaited ping. Others are ignored, so a peer cannot make numbers up
-    /// beyond choosing to answer late.
-    pub(super) fn receive(&mut self, now: Time, time_ms: u32) -> bool {
-        let Some(index) = self.awaited.iter().position(|&sent| millis(sent) == time_ms) else { return false };
-        let Some(sent) = self.awaited.remove(index) else { return false };
+    /// Takes an echo; how long it took if it answers an awaited ping. Others are ignored, so a peer cannot make numbers
+    /// up beyond choosing to answer late.
+    pub(super) fn receive(&mut self, now: Time, time_ms: u32) -> Option<Duration> {
+        let index = self.awaited.iter().position(|&sent| millis(sent) == time_ms)?;
+        let round_trip = now.since(self.awaited.remove(index)?);
         self.forget_old_results(now);
         if self.results.len() == MAX_RESULTS {
             self.results.pop_front();
         }
-        self.results.push_back((now, now.since(sent)));
-        true
+        self.results.push_back((now, round_trip));
+        Some(round_trip)
     }
 
     /// Median round trip; `None` when nothing was echoed in the window before the last call.
@@ -74,12 +76,14 @@ impl Echoes {
 pub(super) struct PingClock {
     next: Time,
     echoes: Echoes,
+    /// How long the last [`SLOW_OF`] took, oldest first.
+    lately: VecDeque<Duration>,
 }
 
 impl PingClock {
     /// The first ping is due at once.
     pub(super) fn new(now: Time) -> Self {
-        Self { next: now, echoes: Echoes::new(WINDOW) }
+        Self { next: now, echoes: Echoes::new(WINDOW), lately: VecDeque::new() }
     }
 
     /// When [`Self::poll_ping`] has something to do.
@@ -98,7 +102,18 @@ impl PingClock {
 
     /// Takes an echo.
     pub(super) fn handle_echo(&mut self, now: Time, time_ms: u32) {
-        self.echoes.receive(now, time_ms);
+        let Some(round_trip) = self.echoes.receive(now, time_ms) else { return };
+        if self.lately.len() == SLOW_OF {
+            self.lately.pop_front();
+        }
+        self.lately.push_back(round_trip);
+    }
+
+    /// The second slowest round trip of the last 10 s: one accident is none. `None` before the second.
+    pub(super) fn slow_round_trip(&self) -> Option<Duration> {
+        let mut times: Vec<Duration> = self.lately.iter().copied().collect();
+        times.sort_unstable();
+        times.iter().rev().nth(1).copied()
     }
 
     /// Median round trip of the last 2 s; `None` when nothing was echoed in that time.
@@ -145,6 +160,7 @@ mod tests {
             clock.handle_echo(sent + Duration::from_millis(took), time_ms);
         }
         assert_eq!(clock.round_trip(), Some(Duration::from_millis(12)));
+        assert_eq!(clock.slow_round_trip(), Some(Duration::from_millis(12)));
         for i in 4..=8 {
             ping(&mut clock, at_ms(500 * i));
         }
@@ -168,6 +184,11 @@ mod tests {
         (0..100).for_each(|i| {
             ping(&mut clock, at_ms(500 * i));
         });
+<<<<<<< HEAD
         assert_eq!(clock.echoes.awaited.len(), MAX_AWAITED);
+=======
+        assert_eq!(clock.echoes.awaited.len(), MAX_AWAITED);
+        assert_eq!(clock.slow_round_trip(), None);
+>>>>>>> main
     }
 }

@@ -161,17 +161,20 @@ impl Arrivals {
     }
 
     /// Notes a frame that arrived with `slack` while the reserve should be `wanted`, `early` frames before the next
-    /// pull if that is known.
-    pub(super) fn record(&mut self, slack: i64, early: Option<f32>, wanted: i64) {
-        match early {
+    /// pull if that is known. Tells whether frames surely come further ahead by now than on average lately.
+    pub(super) fn record(&mut self, slack: i64, early: Option<f32>, wanted: i64) -> bool {
+        let moved = match early {
             Some(early) => {
                 let ahead = slack as f32 + early;
                 let is_alone = self.latest.is_none_or(|latest| ahead < latest);
                 self.latest = Some(self.latest.map_or(ahead, |latest| latest.min(ahead)));
-                self.spread.note(ahead, is_alone || self.rule.counts_all, self.page);
+                self.spread.note(ahead, is_alone || self.rule.counts_all, self.page)
             }
-            None => self.spread.lose_track(),
-        }
+            None => {
+                self.spread.lose_track();
+                false
+            }
+        };
         let slice = &mut self.slices[self.current];
         slice.frames += 1;
         slice.late += u32::from(slack < 0);
@@ -182,6 +185,7 @@ impl Arrivals {
             *count += 1;
             self.total[bin] += 1;
         }
+        moved
     }
 
     /// What comes from now on does not come together with what came before. Whatever held up the first of several whose
@@ -251,6 +255,14 @@ impl Arrivals {
             reserve: sum.reserve(burst)? - self.shift as f32,
             late_share: sum.late as f32 / sum.frames.max(1) as f32,
         })
+    }
+
+    /// Frames that remain after the largest pull now, if that is sure: the lesser of what this slice and the one before
+    /// say.
+    pub(super) fn reserve_now(&self, burst: f32) -> Option<f32> {
+        let slices = [self.current, (self.current + SLICES - 1) % SLICES].map(|index| &self.slices[index]);
+        let [now, before] = slices.map(|slice| slice.reserve(burst));
+        Some(now?.min(before?) - self.shift as f32)
     }
 
     /// The automatic depth for pulls of up to `burst` frames.
@@ -424,7 +436,9 @@ mod tests {
                 arrivals.record(1, None, 1);
                 arrivals.tick();
             }
-            slack.iter().for_each(|slack| arrivals.record(*slack, None, 1));
+            if let Some(slack) = slack {
+                arrivals.record(*slack, None, 1);
+            }
             arrivals.tick();
         }
         if live {

@@ -16,6 +16,11 @@ const MEAN_FRAMES: u32 = 750;
 const MIN_FRAMES: u32 = 64;
 /// Frames further from the mean than this count as this far, in frames.
 const OUTLIER: f32 = 2.0;
+/// When so many frames in a row come further ahead than the mean …
+const MOVED_FRAMES: u32 = 24;
+/// … by this many frames, our side has stood still for a moment, or the way has become shorter: the mean follows at
+/// once. Where frames come later it takes its time: some of them may soon come as before.
+const MOVED_BY: f32 = 0.6;
 /// What makes a tail thick is how far the last few frames come after the last tenth …
 const TAIL_FROM: f64 = 0.1;
 /// … of this many pages, whatever the safety.
@@ -27,6 +32,9 @@ pub(super) struct Spread {
     /// Frames ahead, as seen from the present playhead.
     mean: f32,
     noted: u32,
+    /// How far ahead the latest frame was, and how many in a row moved, with their sum.
+    latest: f32,
+    moved: (u32, f32),
     pages: Box<[[u16; BINS]; PAGES]>,
     /// Sum of the pages that count.
     total: [u32; BINS],
@@ -34,16 +42,27 @@ pub(super) struct Spread {
 
 impl Spread {
     pub(super) fn new() -> Self {
-        Self { mean: 0.0, noted: 0, pages: Box::new([[0; BINS]; PAGES]), total: [0; BINS] }
+        Self {
+            mean: 0.0,
+            noted: 0,
+            latest: 0.0,
+            moved: (0, 0.0),
+            pages: Box::new([[0; BINS]; PAGES]),
+            total: [0; BINS],
+        }
     }
 
     /// A frame arrived this many frames ahead of its turn; it `counts` unless it came together with one further behind.
-    pub(super) fn note(&mut self, ahead: f32, counts: bool, page: usize) {
-        self.mean = if self.noted == 0 { ahead } else { self.mean };
+    /// Tells whether that moved the mean at once.
+    pub(super) fn note(&mut self, ahead: f32, counts: bool, page: usize) -> bool {
+        if self.noted == 0 {
+            (self.mean, self.latest, self.moved) = (ahead, ahead, (0, 0.0));
+        }
         self.noted = (self.noted + 1).min(MEAN_FRAMES);
         self.mean += (ahead - self.mean).clamp(-OUTLIER, OUTLIER) / self.noted as f32;
+        let moved = self.follow_moves(ahead);
         if self.noted < MIN_FRAMES || !counts {
-            return;
+            return moved;
         }
         let bin = ((self.mean - ahead) * STEPS).ceil().clamp(0.0, (BINS - 1) as f32) as usize;
         let count = &mut self.pages[page][bin];
@@ -51,6 +70,21 @@ impl Spread {
             *count += 1;
             self.total[bin] += 1;
         }
+        moved
+    }
+
+    /// Moves the mean at once where it is sure that frames come further ahead; tells whether it did.
+    fn follow_moves(&mut self, ahead: f32) -> bool {
+        // Some servers send frames in pairs: only both together tell where they are.
+        let pair = (ahead + std::mem::replace(&mut self.latest, ahead)) / 2.0;
+        let (count, sum) = self.moved;
+        self.moved = if pair - self.mean > MOVED_BY { (count + 1, sum + pair) } else { (0, 0.0) };
+        let follows = self.moved.0 == MOVED_FRAMES;
+        if follows {
+            self.mean = self.moved.1 / MOVED_FRAMES as f32;
+            self.moved = (0, 0.0);
+        }
+        follows
     }
 
     /// A frame arrived at a time that nobody knows: what was known is no longer sure.
@@ -61,6 +95,8 @@ impl Spread {
     /// The playhead has slipped by `frames` (positive: it moved ahead).
     pub(super) fn shift(&mut self, frames: i64) {
         self.mean -= frames as f32;
+        self.latest -= frames as f32;
+        self.moved = (0, 0.0);
     }
 
     /// How far ahead frames arrive on average; `None` while unknown.

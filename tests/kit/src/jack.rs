@@ -3,12 +3,10 @@
 
 #![expect(clippy::disallowed_methods, reason = "JACK runs in real time")]
 
-use std::net::{Ipv4Addr, UdpSocket};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ::jack::{
@@ -17,7 +15,8 @@ use ::jack::{
 };
 use anyhow::{Context as _, Result, bail};
 
-use crate::stock::{JackServer, hurry};
+use crate::stall_watch::StallWatch;
+use crate::stock::JackServer;
 
 /// JACK's name for ports that carry sound.
 const SOUND: &str = "32 bit float mono audio";
@@ -173,7 +172,8 @@ impl Rig {
 
     /// Starts to watch for delays of the machine of more than `tolerance`.
     pub fn watch_stalls(&self, tolerance: Duration) -> Result<StallWatch> {
-        StallWatch::start(tolerance, &self.position)
+        let position = Arc::clone(&self.position);
+        StallWatch::start(tolerance, move || position.load(Ordering::Relaxed))
     }
 
     /// Ends playing and recording.
@@ -366,71 +366,5 @@ fn connect(client: &Client, from: &str, to: &str) -> Result<()> {
             }
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
-    }
-}
-
-/// Notices when the machine itself stumbles: one thread per processor that wants to run every millisecond,
-/// as urgent as the peers, and to get a datagram through the loopback. It records when that took longer.
-pub struct StallWatch {
-    threads: Vec<JoinHandle<Vec<Range<usize>>>>,
-    stop: Arc<AtomicBool>,
-}
-
-impl StallWatch {
-    fn start(tolerance: Duration, position: &Arc<AtomicUsize>) -> Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let processors = std::thread::available_parallelism()?.get();
-        let mut threads = Vec::new();
-        for processor in 0..processors {
-            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-            socket.connect(socket.local_addr()?)?;
-            socket.set_read_timeout(Some(PATIENCE))?;
-            let (stop, position) = (Arc::clone(&stop), Arc::clone(position));
-            let watch = move || watch(processor, &socket, tolerance, &position, &stop);
-            threads.push(std::thread::Builder::new().name(format!("stalls {processor}")).spawn(watch)?);
-        }
-        Ok(Self { threads, stop })
-    }
-
-    /// Ends the watch; where the stalls were, as positions of the rig.
-    ///
-    /// JACK's own clock stands still while JACK is stalled, so the lengths are the clock's, not the world's.
-    pub fn stop(self) -> Vec<Range<usize>> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
-    }
-}
-
-fn watch(
-    processor: usize,
-    loopback: &UdpSocket,
-    tolerance: Duration,
-    position: &AtomicUsize,
-    stop: &AtomicBool,
-) -> Vec<Range<usize>> {
-    const INTERVAL: Duration = Duration::from_millis(1);
-    pin_to(processor);
-    hurry(0);
-    let mut stalls = Vec::new();
-    while !stop.load(Ordering::Relaxed) {
-        let start = position.load(Ordering::Relaxed);
-        let due = Instant::now() + INTERVAL;
-        std::thread::sleep(INTERVAL);
-        // A machine may run programs on time and yet let packets wait. Failing is a stall, too.
-        let _ = loopback.send(&[0]).and_then(|_| loopback.recv(&mut [0]));
-        if Instant::now() > due + tolerance {
-            stalls.push(start..position.load(Ordering::Relaxed));
-        }
-    }
-    stalls
-}
-
-/// Keeps the calling thread on one processor, where the system allows it.
-fn pin_to(processor: usize) {
-    // SAFETY: an all-zero cpu_set_t is the empty set; CPU_SET checks its index; 0 is the calling thread.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(processor, &mut set);
-        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set);
     }
 }

@@ -29,6 +29,8 @@ pub mod sim;
 #[cfg(target_os = "linux")]
 pub mod small_disk;
 #[cfg(target_os = "linux")]
+pub mod stall_watch;
+#[cfg(target_os = "linux")]
 pub mod stock;
 pub mod track;
 pub mod vst3_host;

@@ -15,8 +15,10 @@ pub(crate) struct Arguments {
     pub(crate) periods: Vec<u32>,
     /// Whose servers.
     pub(crate) servers: Vec<Server>,
-    /// Attempts at a reconnect in which the machine does not stumble.
+    /// Attempts at a reconnect in which the machine does not stumble …
     pub(crate) attempts: usize,
+    /// … more often than this.
+    pub(crate) stumbles: usize,
     /// Servers tick every 64 samples (their option `-F`).
     pub(crate) fast: bool,
     /// From the start of a client until its delay is measured, in seconds.
@@ -32,6 +34,7 @@ impl Arguments {
             periods: vec![64, 128],
             servers: vec![Server::Stock, Server::Ours],
             attempts: 3,
+            stumbles: 0,
             fast: false,
             settle_seconds: 10,
             json: None,
@@ -41,14 +44,15 @@ impl Arguments {
             match name.as_str() {
                 "--rounds" => parsed.rounds = number(&name, &value()?, 1, 1000)?,
                 "--attempts" => parsed.attempts = number(&name, &value()?, 1, 100)?,
+                "--stumbles" => parsed.stumbles = number(&name, &value()?, 0, 100_000)?,
                 "--settle" => parsed.settle_seconds = number(&name, &value()?, 4, 600)?,
                 "--period" => parsed.periods = vec![number(&name, &value()?, 16, 4096)? as u32],
                 "--server" => parsed.servers = vec![server(&value()?)?],
                 "--fast" => parsed.fast = true,
                 "--json" => parsed.json = Some(value()?.into()),
                 _ => bail!(
-                    "bench delay knows --rounds N, --attempts N, --settle SECONDS, --period SAMPLES, \
-                     --server stock|ours, --fast and --json FILE, but not `{name}`"
+                    "bench delay knows --rounds N, --attempts N, --stumbles N, --settle SECONDS, \
+                     --period SAMPLES, --server stock|ours, --fast and --json FILE, but not `{name}`"
                 ),
             }
         }
@@ -81,13 +85,16 @@ mod tests {
     fn options_are_understood() {
         let default = parse("").unwrap();
         assert_eq!((default.rounds, default.periods.as_slice()), (20, &[64, 128][..]));
-        let some = parse("--rounds 3 --period 64 --server ours --fast --attempts 1 --settle 8 --json a.json")
-            .unwrap();
+        let some = parse(
+            "--rounds 3 --period 64 --server ours --fast --attempts 2 --stumbles 9 --settle 8 --json a.json",
+        )
+        .unwrap();
         let expected = Arguments {
             rounds: 3,
             periods: vec![64],
             servers: vec![Server::Ours],
-            attempts: 1,
+            attempts: 2,
+            stumbles: 9,
             fast: true,
             settle_seconds: 8,
             json: Some("a.json".into()),
