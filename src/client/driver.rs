@@ -13,9 +13,7 @@ use super::look_up::{Answer, look_up};
 use super::pump::{Effect, Pump};
 use super::shared::Shared;
 use super::{ConnectionState, Snapshot};
-use crate::net::{
-    BindOptions, ReceiveBatch, SendBatch, Socket, Waiter, clock_now, raise_thread_priority,
-};
+use crate::net::{BindOptions, ReceiveBatch, SendBatch, Socket, Waiter, clock_now, raise_thread_priority};
 use crate::protocol::{Host, ServerAddress};
 use crate::units::Time;
 

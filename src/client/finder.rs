@@ -116,9 +116,11 @@ impl Finder {
         let tell = Arc::clone(&found);
         let run = move || {
             // A panic ends the search, not the host.
-            let ran = catch_unwind(AssertUnwindSafe(|| search.run(&mut waiter, &socket, &inbox, &tell, &notify)));
+            let ran =
+                catch_unwind(AssertUnwindSafe(|| search.run(&mut waiter, &socket, &inbox, &tell, &notify)));
             if !matches!(ran, Ok(Ok(()))) {
-                let failed = Search::Failed("The search has stopped. Close this page and open it again.".to_owned());
+                let failed =
+                    Search::Failed("The search has stopped. Close this page and open it again.".to_owned());
                 tell.store(Arc::new(Found { search: failed, ..Found::default() }));
                 notify();
             }
@@ -149,7 +151,9 @@ impl Finder {
 
     fn order(&self, order: Order) {
         // The thread is gone only after a fault, which it has told.
-        self.orders.iter().for_each(|orders| drop(orders.send(order)));
+        if let Some(orders) = &self.orders {
+            let _ = orders.send(order);
+        }
         self.waker.wake();
     }
 }

@@ -35,7 +35,12 @@ impl Remembered {
             if value.is_nan() { default } else { value.clamp(0.0, max) }
         };
         let group = self.group.filter(|group| (1..=GROUPS).contains(group));
-        Self { fader: within(self.fader, FADER_MAX, FADER_MAX), pan: within(self.pan, 1.0, 0.5), group, ..self }
+        Self {
+            fader: within(self.fader, FADER_MAX, FADER_MAX),
+            pan: within(self.pan, 1.0, 0.5),
+            group,
+            ..self
+        }
     }
 
     /// `strip`, as it was then.

@@ -312,7 +312,9 @@ impl Mixer {
 
     /// Hears those who were heard before as then, once their name is known.
     fn recall(&mut self) {
-        for person in self.present.iter_mut().filter(|person| !person.is_moved && !person.info.name.is_empty()) {
+        for person in
+            self.present.iter_mut().filter(|person| !person.is_moved && !person.info.name.is_empty())
+        {
             let known = self.memory.iter().find(|known| known.name == person.info.name);
             if let Some(known) = known {
                 person.strip = known.recall(person.strip);

@@ -361,7 +361,8 @@ impl Pump {
             return;
         }
         let remembered = std::mem::take(&mut self.picture.remembered);
-        self.picture = Snapshot { address, remembered, fault: self.picture.fault.take(), ..Snapshot::default() };
+        self.picture =
+            Snapshot { address, remembered, fault: self.picture.fault.take(), ..Snapshot::default() };
         self.target.clone_from(&self.picture.address);
         (self.joined, self.reconnect) = (false, None);
         self.mixer.clear();

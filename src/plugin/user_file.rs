@@ -200,7 +200,8 @@ impl UserData {
     /// What of a file makes sense.
     fn of(file: &Map<String, Value>) -> Self {
         let addresses = |key, most| {
-            let texts = file.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+            let texts =
+                file.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
             texts.filter(|address| is_address(address)).take(most).map(str::to_owned).collect()
         };
         let directory = file.get("directory").and_then(Value::as_str).filter(|text| is_address(text));
@@ -272,8 +273,14 @@ fn mix_of(file: &Map<String, Value>) -> Vec<Remembered> {
         let set = |key| person.get(key).and_then(Value::as_bool).unwrap_or(false);
         let group = person.get("group").and_then(Value::as_u64).and_then(|group| group.try_into().ok());
         let (fader, pan) = (number("fader"), number("pan"));
-        let person =
-            Remembered { name: cut_to_utf16(name, MAX_NAME_UNITS).to_owned(), fader, pan, mute: set("mute"), solo: set("solo"), group };
+        let person = Remembered {
+            name: cut_to_utf16(name, MAX_NAME_UNITS).to_owned(),
+            fader,
+            pan,
+            mute: set("mute"),
+            solo: set("solo"),
+            group,
+        };
         Some(person.clamped())
     });
     people.take(MAX_REMEMBERED).collect()

@@ -146,7 +146,9 @@ impl Browser {
     /// Wants to know a server's welcome text, too: the user looks at it.
     pub fn examine(&mut self, address: SocketAddr) {
         self.examined = Some(address);
-        let Some(server) = self.servers.iter_mut().find(|server| server.facts.address == address) else { return };
+        let Some(server) = self.servers.iter_mut().find(|server| server.facts.address == address) else {
+            return;
+        };
         server.welcome_asked = 0;
         server.ask_for_welcome(&mut self.outbox);
     }
@@ -314,7 +316,9 @@ impl Server {
             ConnlessMessage::VersionAndOs { version, .. } if self.version_asked > 0 => {
                 self.facts.version = Some(version);
             }
-            ConnlessMessage::WelcomeMessage(text) if self.welcome_asked > 0 => self.facts.welcome = Some(text),
+            ConnlessMessage::WelcomeMessage(text) if self.welcome_asked > 0 => {
+                self.facts.welcome = Some(text)
+            }
             _ => return false,
         }
         true
@@ -499,7 +503,8 @@ mod tests {
         assert!(tell(&mut browser, 5100, DIRECTORY, short));
         assert_eq!((browser.state(), names(&browser)), (ListState::Reduced, vec!["Jam"]));
         assert_eq!(questions(run(&mut browser, 5100, 6500)), [6000], "the short list is not enough");
-        let full = ConnlessMessage::ServerList(vec![entry([0; 4], 0, "Self"), entry([192, 0, 2, 7], 5, "Jam")]);
+        let full =
+            ConnlessMessage::ServerList(vec![entry([0; 4], 0, "Self"), entry([192, 0, 2, 7], 5, "Jam")]);
         assert!(tell(&mut browser, 6500, DIRECTORY, full));
         assert_eq!((browser.state(), names(&browser)), (ListState::Complete, vec!["Self", "Jam"]));
         assert_eq!(browser.servers().next().map(|facts| facts.address), Some(address(DIRECTORY)));

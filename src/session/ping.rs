@@ -184,11 +184,7 @@ mod tests {
         (0..100).for_each(|i| {
             ping(&mut clock, at_ms(500 * i));
         });
-<<<<<<< HEAD
-        assert_eq!(clock.echoes.awaited.len(), MAX_AWAITED);
-=======
         assert_eq!(clock.echoes.awaited.len(), MAX_AWAITED);
         assert_eq!(clock.slow_round_trip(), None);
->>>>>>> main
     }
 }

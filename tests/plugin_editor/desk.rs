@@ -14,43 +14,43 @@ use jamulet::protocol::{ChannelInfo, ClientEntry, RecorderState, Skill};
 use jamulet::units::{ChannelId, FrameSize, Layout, Quality, StreamFormat};
 
 /// A window of some size on a screen of some scale, with what it shows.
-pub struct Desk {
-    pub ctx: egui::Context,
-    pub view: View,
-    pub size: egui::Vec2,
-    pub scale: f32,
-    pub time_s: f64,
-    pub snapshot: Snapshot,
-    pub saved: SavedState,
-    pub user: UserData,
-    pub found: Option<Arc<Found>>,
-    pub levels: Levels,
-    pub output: Option<OutputChoice>,
-    pub meters: MeterReading,
-    pub fault: Option<&'static str>,
-    pub modifiers: Modifiers,
+pub(crate) struct Desk {
+    pub(crate) ctx: egui::Context,
+    pub(crate) view: View,
+    pub(crate) size: egui::Vec2,
+    pub(crate) scale: f32,
+    pub(crate) time_s: f64,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) saved: SavedState,
+    pub(crate) user: UserData,
+    pub(crate) found: Option<Arc<Found>>,
+    pub(crate) levels: Levels,
+    pub(crate) output: Option<OutputChoice>,
+    pub(crate) meters: MeterReading,
+    pub(crate) fault: Option<&'static str>,
+    pub(crate) modifiers: Modifiers,
 }
 
 /// What one frame drew.
-pub struct Seen {
-    pub texts: Vec<Text>,
+pub(crate) struct Seen {
+    pub(crate) texts: Vec<Text>,
     /// Faders and the like, by name.
-    pub controls: Vec<(String, Rect)>,
-    pub actions: Vec<Action>,
-    pub moving: bool,
-    pub looking: Option<Looking>,
+    pub(crate) controls: Vec<(String, Rect)>,
+    pub(crate) actions: Vec<Action>,
+    pub(crate) moving: bool,
+    pub(crate) looking: Option<Looking>,
 }
 
 /// A text on the screen.
 #[derive(Debug)]
-pub struct Text {
-    pub text: String,
-    pub rect: Rect,
-    pub clip: Rect,
+pub(crate) struct Text {
+    pub(crate) text: String,
+    pub(crate) rect: Rect,
+    pub(crate) clip: Rect,
 }
 
 impl Desk {
-    pub fn new(width: f32, height: f32) -> Self {
+    pub(crate) fn new(width: f32, height: f32) -> Self {
         let ctx = egui::Context::default();
         theme::apply(&ctx);
         ctx.enable_accesskit();
@@ -74,18 +74,18 @@ impl Desk {
         }
     }
 
-    pub fn with(mut self, snapshot: Snapshot) -> Self {
+    pub(crate) fn with(mut self, snapshot: Snapshot) -> Self {
         self.snapshot = snapshot;
         self
     }
 
-    pub fn frame(&mut self, events: Vec<Event>) -> Seen {
+    pub(crate) fn frame(&mut self, mut events: Vec<Event>) -> Seen {
+        events.insert(0, Event::ModifiersChanged(self.modifiers));
         self.time_s += 1.0 / 30.0;
         let mut input = egui::RawInput {
             screen_rect: Some(Rect::from_min_size(Pos2::ZERO, self.size)),
             time: Some(self.time_s),
             events,
-            modifiers: self.modifiers,
             ..egui::RawInput::default()
         };
         input.viewports.entry(egui::ViewportId::ROOT).or_default().native_pixels_per_point = Some(self.scale);
@@ -126,20 +126,20 @@ impl Desk {
     }
 
     /// A frame after everything has found its place.
-    pub fn look(&mut self) -> Seen {
+    pub(crate) fn look(&mut self) -> Seen {
         (0..3).for_each(|_| drop(self.frame(Vec::new())));
         self.frame(Vec::new())
     }
 
     /// Clicks on the text `label` and returns what came of it.
-    pub fn click(&mut self, label: &str) -> Vec<Action> {
+    pub(crate) fn click(&mut self, label: &str) -> Vec<Action> {
         let seen = self.look();
         let text = seen.texts.iter().find(|text| text.text == label);
         let position = text.unwrap_or_else(|| panic!("no {label:?} in {:?}", seen.words())).rect.center();
         self.click_at(position)
     }
 
-    pub fn click_at(&mut self, pos: Pos2) -> Vec<Action> {
+    pub(crate) fn click_at(&mut self, pos: Pos2) -> Vec<Action> {
         let button = |pressed| Event::PointerButton {
             pos,
             button: PointerButton::Primary,
@@ -154,8 +154,9 @@ impl Desk {
     }
 
     /// Takes hold of what is at `from`, and lets go of it `by` further on; what it ended with.
-    pub fn drag(&mut self, from: Pos2, by: egui::Vec2, modifiers: Modifiers) -> Vec<Action> {
-        let button = |pos, pressed| Event::PointerButton { pos, button: PointerButton::Primary, pressed, modifiers };
+    pub(crate) fn drag(&mut self, from: Pos2, by: egui::Vec2, modifiers: Modifiers) -> Vec<Action> {
+        let button =
+            |pos, pressed| Event::PointerButton { pos, button: PointerButton::Primary, pressed, modifiers };
         self.modifiers = modifiers;
         self.frame(vec![Event::PointerMoved(from)]);
         self.frame(vec![button(from, true)]);
@@ -170,7 +171,7 @@ impl Desk {
         actions.split_off(actions.len().saturating_sub(1))
     }
 
-    pub fn key(&mut self, key: egui::Key) -> Vec<Action> {
+    pub(crate) fn key(&mut self, key: egui::Key) -> Vec<Action> {
         let event = |pressed| Event::Key {
             key,
             physical_key: None,
@@ -183,21 +184,21 @@ impl Desk {
         actions
     }
 
-    pub fn type_text(&mut self, text: &str) {
+    pub(crate) fn type_text(&mut self, text: &str) {
         self.frame(vec![Event::Text(text.to_owned())]);
     }
 }
 
 impl Seen {
-    pub fn words(&self) -> Vec<&str> {
+    pub(crate) fn words(&self) -> Vec<&str> {
         self.texts.iter().map(|text| text.text.as_str()).collect()
     }
 
-    pub fn says(&self, part: &str) -> bool {
+    pub(crate) fn says(&self, part: &str) -> bool {
         self.texts.iter().any(|text| text.text.contains(part))
     }
 
-    pub fn at(&self, text: &str) -> Rect {
+    pub(crate) fn at(&self, text: &str) -> Rect {
         self.texts
             .iter()
             .find(|seen| seen.text == text)
@@ -206,7 +207,7 @@ impl Seen {
     }
 
     /// No text is cut off, outside of the window, or on another one.
-    pub fn assert_tidy(&self, window: egui::Vec2, what: &str) {
+    pub(crate) fn assert_tidy(&self, window: egui::Vec2, what: &str) {
         let window = Rect::from_min_size(Pos2::ZERO, window);
         for (index, text) in self.texts.iter().enumerate() {
             // Glyph outlines may stand over by a fraction of a point.
@@ -237,9 +238,9 @@ fn shown(galley: &egui::Galley) -> String {
     rows.collect::<Vec<_>>().join(" ").trim().to_owned()
 }
 
-pub const SERVER: &str = "192.0.2.7:22124";
+pub(crate) const SERVER: &str = "192.0.2.7:22124";
 
-pub fn connected() -> Snapshot {
+pub(crate) fn connected() -> Snapshot {
     let person = |channel, name: &str, instrument, country, city: &str| ClientEntry {
         channel: ChannelId(channel),
         info: ChannelInfo { country, instrument, skill: Skill::EXPERT, name: name.into(), city: city.into() },
@@ -281,12 +282,12 @@ pub fn connected() -> Snapshot {
     }
 }
 
-pub fn state(state: ConnectionState) -> Snapshot {
+pub(crate) fn state(state: ConnectionState) -> Snapshot {
     Snapshot { state, address: "jam.example.org".into(), ..Snapshot::default() }
 }
 
 /// Every state that the window can be in, by name.
-pub fn states() -> Vec<(&'static str, Snapshot)> {
+pub(crate) fn states() -> Vec<(&'static str, Snapshot)> {
     let server = SERVER.parse().expect("address");
     let mut licence = connected();
     licence.licence_required = true;

@@ -8,7 +8,7 @@ mod strips;
 
 use desk::{Desk, Seen, connected, state, states};
 use egui::{Event, Pos2, Rect, vec2};
-use jamulet::client::{Alignment, ConnectionState, Delay, MeterReading};
+use jamulet::client::{Alignment, ConnectionState, Delay, MeterReading, Snapshot};
 use jamulet::plugin::params::OutputChoice;
 use jamulet::plugin::user_file::Change;
 use jamulet::plugin::view::{Action, Level, View};

@@ -14,7 +14,13 @@ use super::desk::{Desk, Seen, connected, state};
 fn server(number: u8, name: &str, city: &str, ping_ms: Option<f32>, people: &[&str]) -> ServerFacts {
     let person = |(channel, name): (usize, &&str)| ClientEntry {
         channel: ChannelId(channel as u8),
-        info: ChannelInfo { instrument: 2, country: 82, name: (*name).into(), city: "Bonn".into(), ..ChannelInfo::default() },
+        info: ChannelInfo {
+            instrument: 2,
+            country: 82,
+            name: (*name).into(),
+            city: "Bonn".into(),
+            ..ChannelInfo::default()
+        },
     };
     ServerFacts {
         address: ([192, 0, 2, number], 22124).into(),
@@ -71,7 +77,11 @@ fn servers_are_listed_with_ping_players_and_place_nearest_first() {
         let mut desk = listing(width, height);
         let seen = desk.look();
         seen.assert_tidy(desk.size, "servers");
-        assert_eq!(order(&seen), ["A rather long name.", "Jam", "Far away"], "who does not answer is left out");
+        assert_eq!(
+            order(&seen),
+            ["A rather long name.", "Jam", "Far away"],
+            "who does not answer is left out"
+        );
         assert!(seen.says("12 ms") && seen.says("2 / 10") && seen.says("Ann, Kofi"), "{:?}", seen.words());
         assert!(seen.says("3 servers, 1 with players, 1 do not answer"), "{:?}", seen.words());
     }
@@ -205,7 +215,7 @@ fn servers_are_looked_for_while_playing_and_hostile_ones_are_shown_harmlessly() 
         country: u16::MAX,
         welcome: Some("<".repeat(20_000)),
         version: Some(hostile.clone()),
-        ..server(number, &hostile, &hostile, None, &[&hostile; 10])
+        ..server(number, &hostile, &hostile, None, &[hostile.as_str(); 10])
     });
     let all = Found { servers: servers.collect(), ..found() };
     desk.found = Some(Arc::new(all));

@@ -60,6 +60,7 @@ fn keys_and_the_wheel_with_ctrl_step() {
         delta: vec2(0.0, -1.0),
         phase: egui::TouchPhase::Move,
         modifiers,
+        source: egui::MouseWheelSource::Wheel,
     };
     desk.frame(vec![Event::PointerMoved(fader)]);
     assert_eq!(desk.frame(vec![wheel(Modifiers::NONE)]).actions, []);

@@ -95,10 +95,12 @@ impl Control {
         };
         let knob = if self.axis == Axis::Vertical { KNOB } else { 4.0 };
         let on_knob = (at - self.place(self.value)).abs() <= knob;
-        (!on_knob).then(|| self.along(match self.axis {
-            Axis::Horizontal => egui::vec2(at - start, 0.0),
-            Axis::Vertical => egui::vec2(0.0, at - start),
-        }))
+        (!on_knob).then(|| {
+            self.along(match self.axis {
+                Axis::Horizontal => egui::vec2(at - start, 0.0),
+                Axis::Vertical => egui::vec2(0.0, at - start),
+            })
+        })
     }
 
     /// What a movement of the hand changes.
@@ -119,7 +121,8 @@ impl Control {
         let filter =
             EventFilter { vertical_arrows: vertical, horizontal_arrows: !vertical, ..EventFilter::default() };
         ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, filter));
-        let (more, less) = if vertical { (Key::ArrowUp, Key::ArrowDown) } else { (Key::ArrowRight, Key::ArrowLeft) };
+        let (more, less) =
+            if vertical { (Key::ArrowUp, Key::ArrowDown) } else { (Key::ArrowRight, Key::ArrowLeft) };
         ui.input(|input| {
             let pressed = |key| input.num_presses(key) as f32;
             let ends = self.max / self.step;

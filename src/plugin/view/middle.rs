@@ -107,8 +107,10 @@ impl View {
                     let (colour, ping) = ping_text(facts.and_then(|facts| facts.ping_ms));
                     let players = facts.and_then(|facts| facts.clients).filter(|clients| *clients > 0);
                     let players = players.map_or_else(String::new, |clients| format!("{clients} here"));
-                    let ping = caption(ping).color(if colour == DARK.control_edge { DARK.second } else { colour });
-                    let name = egui::Button::new((body(address), egui::Atom::grow(), caption(players), ping)).truncate();
+                    let ping =
+                        caption(ping).color(if colour == DARK.control_edge { DARK.second } else { colour });
+                    let name = egui::Button::new((body(address), egui::Atom::grow(), caption(players), ping))
+                        .truncate();
                     let recent = ui.add_sized(vec2(width, 24.0), name);
                     if recent.on_hover_text("Join").clicked() {
                         self.address.clone_from(address);

@@ -4,9 +4,12 @@ use std::cmp::Ordering;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use egui::{Align, Align2, Color32, ComboBox, FontId, Label, Layout, Rect, ScrollArea, Sense, Ui, UiBuilder, pos2, vec2};
+use egui::{
+    Align, Align2, Color32, ComboBox, FontId, Label, Layout, Rect, ScrollArea, Sense, Ui, UiBuilder, pos2,
+    vec2,
+};
 
-use super::theme::{BODY, DARK, SMALL};
+use super::theme::{DARK, SMALL};
 use super::widgets::{body, button, caption, elided, field, large, main_button, toggle};
 use super::{Action, Model, View, inside, is_busy};
 use crate::client::{Found, ListState, PUBLIC_DIRECTORIES, Search, ServerFacts};
@@ -192,7 +195,8 @@ impl View {
         ui.horizontal(|ui| {
             let width = (ui.available_width() * 0.5).min(240.0);
             let hint = "filter; # for occupied ones";
-            let edit = field(&mut self.servers.filter, hint).desired_width(width).id_salt("filter").char_limit(100);
+            let edit =
+                field(&mut self.servers.filter, hint).desired_width(width).id_salt("filter").char_limit(100);
             ui.add_sized(vec2(width, 28.0), edit);
             let (colour, text) = self.servers.state_text(model.found.map(|found| &**found), model.user);
             ui.add(Label::new(caption(text).color(colour)).wrap());
@@ -204,7 +208,8 @@ impl View {
         let page = &mut self.servers;
         let columns = Columns::of(ui.available_rect_before_wrap());
         page.heads(ui, &columns);
-        let shown: Vec<usize> = (0..page.rows.len()).filter(|index| page.is_shown(&page.rows[*index])).collect();
+        let shown: Vec<usize> =
+            (0..page.rows.len()).filter(|index| page.is_shown(&page.rows[*index])).collect();
         let area = ScrollArea::vertical().auto_shrink(false).id_salt("servers");
         let output = area.show(ui, |ui| {
             ui.spacing_mut().item_spacing.y = 2.0;
@@ -231,9 +236,10 @@ impl View {
     /// The chosen server: what it says, who is there, and the way in.
     fn details(&mut self, ui: &mut Ui, model: &Model<'_>, actions: &mut Vec<Action>) {
         let Some(row) = self.servers.chosen_row() else { return };
-        let facts = row.address.zip(model.found).and_then(|(address, found)| {
-            found.servers.iter().find(|facts| facts.address == address)
-        });
+        let facts = row
+            .address
+            .zip(model.found)
+            .and_then(|(address, found)| found.servers.iter().find(|facts| facts.address == address));
         let rect = ui.max_rect();
         ui.painter().rect(rect, 6.0, DARK.panel, (1.0, DARK.edge), egui::StrokeKind::Inside);
         let mut join = false;
@@ -243,7 +249,13 @@ impl View {
                 ui.allocate_ui_with_layout(vec2(width, 28.0), Layout::left_to_right(Align::Center), |ui| {
                     elided(ui, body(row.name.as_str()).strong());
                 });
-                let star = toggle(ui, if row.favourite { "Favourite" } else { "Keep" }, row.favourite, DARK.pressed, vec2(84.0, 28.0));
+                let star = toggle(
+                    ui,
+                    if row.favourite { "Favourite" } else { "Keep" },
+                    row.favourite,
+                    DARK.pressed,
+                    vec2(84.0, 28.0),
+                );
                 if star.on_hover_text("Keep it among your own servers").clicked() {
                     let change = if row.favourite { Change::Disfavour } else { Change::Favour };
                     actions.push(Action::User(change(row.join.clone())));
@@ -295,12 +307,20 @@ impl ServersPage {
         let before: Vec<String> = std::mem::take(&mut self.rows).into_iter().map(|row| row.join).collect();
         let Some(found) = model.found else { return };
         self.rows = if model.user.directory.is_empty() {
-            own_servers(model.user).into_iter().map(|join| {
-                let facts = found.server(&join);
-                Row::new(join, facts)
-            }).collect()
+            own_servers(model.user)
+                .into_iter()
+                .map(|join| {
+                    let facts = found.server(&join);
+                    Row::new(join, facts)
+                })
+                .collect()
         } else {
-            found.servers.iter().filter(|facts| facts.listed).map(|facts| Row::new(facts.address.to_string(), Some(facts))).collect()
+            found
+                .servers
+                .iter()
+                .filter(|facts| facts.listed)
+                .map(|facts| Row::new(facts.address.to_string(), Some(facts)))
+                .collect()
         };
         self.rows.iter_mut().for_each(|row| row.favourite = is_favourite(&row.join));
         let known = self.rows.iter().filter(|row| before.contains(&row.join)).count();
@@ -373,7 +393,13 @@ impl ServersPage {
             let bright = chosen || response.hovered() || response.has_focus();
             let colour = if bright { DARK.text } else { DARK.second };
             let text = if chosen { format!("{name} ▾") } else { name.to_owned() };
-            ui.painter().text(head.left_center(), Align2::LEFT_CENTER, text, FontId::proportional(SMALL), colour);
+            ui.painter().text(
+                head.left_center(),
+                Align2::LEFT_CENTER,
+                text,
+                FontId::proportional(SMALL),
+                colour,
+            );
             if response.on_hover_text("Sort by this").clicked() {
                 sort = choice;
             }
@@ -399,12 +425,18 @@ impl ServersPage {
             Search::Idle => (DARK.second, count + &silent),
             Search::LookingUp => (DARK.warn, "looking up the directory…".to_owned()),
             Search::NoAddress => {
-                let text = format!("{} was not found. Check the internet connection, or choose another.", user.directory);
+                let text = format!(
+                    "{} was not found. Check the internet connection, or choose another.",
+                    user.directory
+                );
                 (DARK.bad, text)
             }
-            Search::List(ListState::Idle | ListState::Asked) => (DARK.warn, "asking the directory…".to_owned()),
+            Search::List(ListState::Idle | ListState::Asked) => {
+                (DARK.warn, "asking the directory…".to_owned())
+            }
             Search::List(ListState::Silent) => {
-                let text = "The directory does not answer. A firewall may block UDP, or it is down: try another.";
+                let text =
+                    "The directory does not answer. A firewall may block UDP, or it is down: try another.";
                 (DARK.bad, text.to_owned())
             }
             Search::List(ListState::Reduced) => {
@@ -436,8 +468,13 @@ impl Row {
         let name = if name.is_empty() { clean(&join) } else { name };
         let country = country(facts.country).map_or("", |country| country.name);
         let city = clean(&facts.city);
-        let place = [city.as_str(), country].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
-        let named = facts.people.iter().map(|person| clean(&person.info.name)).filter(|name| !name.is_empty());
+        let place = [city.as_str(), country]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join(", ");
+        let named =
+            facts.people.iter().map(|person| clean(&person.info.name)).filter(|name| !name.is_empty());
         let players = match (facts.clients, facts.max_clients) {
             (None, _) => String::new(),
             (Some(clients), 0) => clients.to_string(),

@@ -65,7 +65,8 @@ impl Person<'_> {
 
     fn place(&self) -> String {
         let info = &self.client.info;
-        let code = country(info.country).map_or("", |row| if row.iso.is_empty() { row.name } else { row.iso });
+        let code =
+            country(info.country).map_or("", |row| if row.iso.is_empty() { row.name } else { row.iso });
         let parts = [code, &info.city];
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ")
     }
@@ -82,7 +83,8 @@ pub(super) fn show(ui: &mut Ui, person: &Person<'_>, height: f32, actions: &mut 
     inside(ui, UiBuilder::new().id_salt(id).layout(layout), inner, |ui| {
         let head = Rect::from_min_size(inner.min, vec2(inner.width(), HEAD));
         inside(ui, UiBuilder::new().id_salt("head"), head, |ui| who(ui, person));
-        let pan_rect = Rect::from_min_size(pos2(inner.left(), head.bottom()), vec2(inner.width(), PAN_HEIGHT));
+        let pan_rect =
+            Rect::from_min_size(pos2(inner.left(), head.bottom()), vec2(inner.width(), PAN_HEIGHT));
         pan(ui, pan_rect, person, actions);
         let buttons = Rect::from_min_max(pos2(inner.left(), inner.bottom() - BUTTON_HEIGHT), inner.max);
         let rail = Rect::from_min_max(
@@ -111,7 +113,8 @@ fn who(ui: &mut Ui, person: &Person<'_>) {
     let skill = SKILLS.iter().find(|(skill, _)| *skill == person.client.info.skill && *skill != SKILLS[0].0);
     let whole = ui.interact(ui.max_rect(), ui.scope_id().with("who"), egui::Sense::hover());
     whole.on_hover_ui(|ui| {
-        let texts = [Some(name.as_str()), Some(instrument), skill.map(|(_, name)| *name), Some(place.as_str())];
+        let texts =
+            [Some(name.as_str()), Some(instrument), skill.map(|(_, name)| *name), Some(place.as_str())];
         for text in texts.into_iter().flatten().filter(|text| !text.is_empty()) {
             ui.label(body(text));
         }
@@ -156,7 +159,8 @@ fn pan_words(pan: f32) -> String {
 
 fn fader(ui: &Ui, rect: Rect, person: &Person<'_>, actions: &mut Vec<Action>) {
     let x = rect.left() + RAIL;
-    let grip = Rect::from_min_max(pos2(rect.left(), rect.top()), pos2(rect.left() + METER.0 - 2.0, rect.bottom()));
+    let grip =
+        Rect::from_min_max(pos2(rect.left(), rect.top()), pos2(rect.left() + METER.0 - 2.0, rect.bottom()));
     let fader = Control {
         name: format!("Fader of {}", person.name()),
         value: person.strip.fader,
@@ -175,12 +179,28 @@ fn fader(ui: &Ui, rect: Rect, person: &Person<'_>, actions: &mut Vec<Action>) {
     painter.vline(x, grip.y_range(), (3.0, DARK.edge_dark));
     let cap = Rect::from_center_size(pos2(x, fader.place(moved.shown)), CAP);
     let held = moved.response.hovered() || moved.response.dragged();
-    let edge = if moved.response.has_focus() { DARK.accent } else if held { DARK.second } else { DARK.control_edge };
+    let edge = if moved.response.has_focus() {
+        DARK.accent
+    } else if held {
+        DARK.second
+    } else {
+        DARK.control_edge
+    };
     painter.rect(cap, CornerRadius::same(4), DARK.control, (1.0, edge), StrokeKind::Inside);
-    painter.hline(cap.shrink(4.0).x_range(), cap.center().y, (2.0, if person.silent { DARK.second } else { DARK.white }));
+    painter.hline(
+        cap.shrink(4.0).x_range(),
+        cap.center().y,
+        (2.0, if person.silent { DARK.second } else { DARK.white }),
+    );
     let colour = if person.silent { DARK.second } else { DARK.text };
     let below = pos2(rect.center().x, rect.bottom() + DB_HEIGHT / 2.0);
-    painter.text(below, egui::Align2::CENTER_CENTER, db_text(moved.shown), FontId::proportional(SMALL), colour);
+    painter.text(
+        below,
+        egui::Align2::CENTER_CENTER,
+        db_text(moved.shown),
+        FontId::proportional(SMALL),
+        colour,
+    );
     if let Some(value) = moved.value {
         actions.push(if moved.fine {
             Action::MoveAlone(person.channel(), value)
@@ -196,7 +216,11 @@ fn fader(ui: &Ui, rect: Rect, person: &Person<'_>, actions: &mut Vec<Action>) {
 /// A fader's position in decibels, never wider than seven characters.
 fn db_text(fader: f32) -> String {
     let db = gain_to_db(fader_gain(fader));
-    if db.is_finite() { format!("{db:.1} dB").replace('-', "−").replace("−0.0", "0.0") } else { "off".to_owned() }
+    if db.is_finite() {
+        format!("{db:.1} dB").replace('-', "−").replace("−0.0", "0.0")
+    } else {
+        "off".to_owned()
+    }
 }
 
 /// Mute, solo and group.

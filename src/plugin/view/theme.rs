@@ -156,8 +156,13 @@ mod tests {
     fn text_is_readable_on_its_ground() {
         let p = &DARK;
         let grounds = [p.window, p.panel, p.panel_low, p.well];
-        let mut pairs =
-            vec![(p.white, p.pressed), (p.white, p.mute), (p.white, p.solo), (p.text, p.control), (p.second, p.well)];
+        let mut pairs = vec![
+            (p.white, p.pressed),
+            (p.white, p.mute),
+            (p.white, p.solo),
+            (p.text, p.control),
+            (p.second, p.well),
+        ];
         for text in [p.text, p.second, p.accent, p.ok, p.warn, p.bad] {
             pairs.extend(grounds.map(|ground| (text, ground)));
         }
