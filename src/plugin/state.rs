@@ -555,9 +555,9 @@ mod tests {
         let new = |saved| Project::new(saved, Arc::clone(&user), None, Arc::default());
         let (one, other) = (new(older), new(SavedState::default()));
         one.remember("new");
-        assert_eq!(other.saved().recents, ["new", "old"]);
-        other.forget("old");
-        assert_eq!(one.saved().recents, ["new"]);
+        assert_eq!(other.user().recents, ["new", "old"]);
+        other.change_user(Change::Forget("old".into()));
+        assert_eq!(one.user().recents, ["new"]);
         one.choose(full().settings);
         assert_eq!((one.saved().settings, other.saved().settings), (full().settings, Settings::default()));
         assert_eq!(user.data().settings, full().settings, "the next instance starts with them");

@@ -508,7 +508,7 @@ mod tests {
         assert!(tell(&mut browser, 6500, DIRECTORY, full));
         assert_eq!((browser.state(), names(&browser)), (ListState::Complete, vec!["Self", "Jam"]));
         assert_eq!(browser.servers().next().map(|facts| facts.address), Some(address(DIRECTORY)));
-        assert_eq!(questions(run(&mut browser, 6500, 60_000)), []);
+        assert_eq!(questions(run(&mut browser, 6500, 60_000)), [0_u64; 0]);
         let late = ConnlessMessage::ReducedServerList(vec![reduced([192, 0, 2, 9], 5, "Late")]);
         assert!(!tell(&mut browser, 60_000, DIRECTORY, late));
     }
