@@ -241,9 +241,9 @@ impl UserData {
         let version = file.get("version").and_then(Value::as_u64).unwrap_or(0);
         file.insert("version".to_owned(), json!(version.max(FILE_VERSION)));
         file.insert("recents".to_owned(), json!(self.recents));
-        file.insert("favourites".to_owned(), json!(self.favourites));
-        file.insert("directories".to_owned(), json!(self.directories));
-        file.insert("directory".to_owned(), json!(self.directory));
+        put(file, "favourites", json!(self.favourites), self.favourites.is_empty());
+        put(file, "directories", json!(self.directories), self.directories.is_empty());
+        put(file, "directory", json!(self.directory), self.directory.is_empty());
         let mix = self.mix.iter().map(|person| {
             json!({
                 "name": person.name,
@@ -254,7 +254,14 @@ impl UserData {
                 "group": person.group,
             })
         });
-        file.insert("mix".to_owned(), mix.collect());
+        put(file, "mix", mix.collect(), self.mix.is_empty());
+    }
+}
+
+/// Sets a field; what is empty is only written over what was not.
+fn put(file: &mut Map<String, Value>, name: &str, value: Value, is_empty: bool) {
+    if !is_empty || file.contains_key(name) {
+        file.insert(name.to_owned(), value);
     }
 }
 

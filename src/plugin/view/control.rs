@@ -48,6 +48,9 @@ impl Control {
         let id = ui.scope_id().with(&self.name);
         let response = ui.interact(rect, id, Sense::click_and_drag());
         let fine = ui.input(|input| input.modifiers.shift);
+        if response.clicked() || response.drag_started() {
+            response.request_focus();
+        }
         // Beyond the ends, too: whoever comes back has to come back all the way.
         let mut hand: f32 = ui.data(|data| data.get_temp(id)).unwrap_or(self.value);
         let mut value = None;

@@ -146,7 +146,7 @@ impl View {
                     self.servers.afresh = self.servers.afresh.wrapping_add(1);
                 }
                 let shown = directory_name(&user.directory);
-                let list = ComboBox::from_id_salt("directory").width(156.0).height(320.0).truncate();
+                let list = ComboBox::from_id_salt("directory").width(156.0).height(480.0).truncate();
                 list.selected_text(body(shown)).show_ui(ui, |ui| {
                     let mut choose = |ui: &mut Ui, address: &str| {
                         let chosen = user.directory == address;
@@ -578,7 +578,7 @@ fn directory_name(address: &str) -> String {
 
 /// A ping's colour and figures.
 pub(super) fn ping_text(ping_ms: Option<f32>) -> (Color32, String) {
-    match ping_ms {
+    match ping_ms.filter(|ping| ping.is_finite()) {
         None => (DARK.control_edge, "–".to_owned()),
         Some(ping) => {
             let colour = match ping {
