@@ -39,6 +39,8 @@ pub(crate) struct Seen {
     pub(crate) actions: Vec<Action>,
     pub(crate) moving: bool,
     pub(crate) looking: Option<Looking>,
+    /// Characters that no font has: they are drawn as boxes.
+    pub(crate) boxes: String,
 }
 
 /// A text on the screen.
@@ -110,6 +112,10 @@ impl Desk {
             Some((name, Rect::from_min_max(corner(bounds.x0, bounds.y0), corner(bounds.x1, bounds.y1))))
         });
         let controls = controls.collect();
+        let font = egui::FontId::proportional(14.0);
+        let characters = texts.iter().flat_map(|text: &Text| text.text.chars());
+        let boxes =
+            self.ctx.fonts_mut(|fonts| characters.filter(|char| !fonts.has_glyph(&font, *char)).collect());
         output.drop_without_applying_deltas();
         let drawn = drawn.expect("a frame");
         for action in &drawn.actions {
@@ -122,7 +128,7 @@ impl Desk {
                 _ => {}
             }
         }
-        Seen { texts, controls, actions: drawn.actions, moving: drawn.moving, looking: drawn.looking }
+        Seen { texts, controls, actions: drawn.actions, moving: drawn.moving, looking: drawn.looking, boxes }
     }
 
     /// A frame after everything has found its place.
@@ -206,8 +212,9 @@ impl Seen {
             .rect
     }
 
-    /// No text is cut off, outside of the window, or on another one.
+    /// No text is cut off, outside of the window, or on another one, and all of it has glyphs.
     pub(crate) fn assert_tidy(&self, window: egui::Vec2, what: &str) {
+        assert_eq!(self.boxes, "", "{what}: drawn as boxes");
         self.assert_tidy_but_below(window, what, &[]);
     }
 

@@ -10,7 +10,9 @@ use egui::{
 };
 
 use super::theme::{DARK, SMALL};
-use super::widgets::{body, button, caption, elided, field, large, main_button, toggle};
+use super::widgets::{
+    body, button, caption, elided, field, large, main_button, paint_downwards, paint_star, toggle,
+};
 use super::{Action, Model, View, inside, is_busy};
 use crate::client::{Found, ListState, PUBLIC_DIRECTORIES, Search, ServerFacts};
 use crate::plugin::html::{clean, one_line, plain_text};
@@ -247,6 +249,7 @@ impl View {
             ui.horizontal(|ui| {
                 let width = ui.available_width() - 88.0 - 84.0 - 16.0;
                 ui.allocate_ui_with_layout(vec2(width, 28.0), Layout::left_to_right(Align::Center), |ui| {
+                    ui.set_min_width(width);
                     elided(ui, body(row.name.as_str()).strong());
                 });
                 let star = toggle(
@@ -392,14 +395,11 @@ impl ServersPage {
             response.widget_info(|| egui::WidgetInfo::selected(egui::Role::Button, true, chosen, name));
             let bright = chosen || response.hovered() || response.has_focus();
             let colour = if bright { DARK.text } else { DARK.second };
-            let text = if chosen { format!("{name} ▾") } else { name.to_owned() };
-            ui.painter().text(
-                head.left_center(),
-                Align2::LEFT_CENTER,
-                text,
-                FontId::proportional(SMALL),
-                colour,
-            );
+            let font = FontId::proportional(SMALL);
+            let text = ui.painter().text(head.left_center(), Align2::LEFT_CENTER, name, font, colour);
+            if chosen {
+                paint_downwards(ui.painter(), text.right_center() + vec2(8.0, 0.5), 3.5, colour);
+            }
             if response.on_hover_text("Sort by this").clicked() {
                 sort = choice;
             }
@@ -415,8 +415,11 @@ impl ServersPage {
         let there = self.rows.iter().filter(|row| row.ping_ms.is_some());
         let (there, silent) = (there.clone().count(), self.rows.len() - there.count());
         let occupied = self.rows.iter().filter(|row| row.clients.is_some_and(|clients| clients > 0)).count();
-        let count = format!("{there} servers, {occupied} with players");
-        let silent = if silent > 0 { format!(", {silent} do not answer") } else { String::new() };
+        let count = match there {
+            1 => format!("1 server, {occupied} with players"),
+            there => format!("{there} servers, {occupied} with players"),
+        };
+        let silent = if silent > 0 { format!(", {silent} without an answer") } else { String::new() };
         let search = found.map_or(&Search::LookingUp, |found| &found.search);
         match search {
             Search::Idle if self.rows.is_empty() => {
@@ -519,19 +522,24 @@ impl Row {
         let line = |(left, right): (f32, f32), top: f32| {
             Rect::from_min_max(pos2(left, top), pos2(right - 8.0, top + 16.0))
         };
-        let name = if self.favourite { format!("★ {}", self.name) } else { self.name.clone() };
         let top = y - 8.0;
-        inside(ui, UiBuilder::new().id_salt(&self.join), line(columns.name, top), |ui| {
-            elided(ui, body(name));
+        let mut name = columns.name;
+        if self.favourite {
+            paint_star(painter, pos2(name.0 + 6.0, y - 0.5), 6.5, DARK.warn);
+            name.0 += 17.0;
+        }
+        let middle = || UiBuilder::new().layout(Layout::left_to_right(Align::Center));
+        inside(ui, middle().id_salt(&self.join), line(name, top), |ui| {
+            elided(ui, body(self.name.as_str()));
         });
         if let Some(place) = columns.place {
-            inside(ui, UiBuilder::new().id_salt((&self.join, 1)), line(place, top), |ui| {
+            inside(ui, middle().id_salt((&self.join, 1)), line(place, top), |ui| {
                 elided(ui, caption(self.place.as_str()));
             });
         }
         if !self.people.is_empty() {
             let people = line((columns.name.0, rect.right()), rect.bottom() - 20.0);
-            inside(ui, UiBuilder::new().id_salt((&self.join, 2)), people, |ui| {
+            inside(ui, middle().id_salt((&self.join, 2)), people, |ui| {
                 elided(ui, caption(self.people.as_str()));
             });
         }

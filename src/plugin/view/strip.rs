@@ -8,6 +8,7 @@ use super::theme::{BODY, DARK, SMALL};
 use super::widgets::{body, caption, elided, toggle};
 use super::{Action, SKILLS, inside};
 use crate::client::{FADER_MAX, GROUPS, Move, Strip};
+use crate::plugin::html::clean;
 use crate::protocol::tables::{country, instrument_name};
 use crate::protocol::{ClientEntry, MAX_LEVEL};
 use crate::units::{ChannelId, fader_gain, gain_to_db};
@@ -54,8 +55,8 @@ impl Person<'_> {
     }
 
     fn name(&self) -> String {
-        let name = &self.client.info.name;
-        if name.is_empty() { format!("Channel {}", self.channel().0) } else { name.clone() }
+        let name = clean(&self.client.info.name);
+        if name.is_empty() { format!("Channel {}", self.channel().0) } else { name }
     }
 
     fn instrument(&self) -> &'static str {
@@ -67,7 +68,7 @@ impl Person<'_> {
         let info = &self.client.info;
         let code =
             country(info.country).map_or("", |row| if row.iso.is_empty() { row.name } else { row.iso });
-        let parts = [code, &info.city];
+        let parts = [code, &clean(&info.city)];
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ")
     }
 }
