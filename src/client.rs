@@ -10,9 +10,12 @@ mod drift;
 mod driver;
 mod engine;
 mod feedback;
+mod finder;
 mod handle;
 mod host_watch;
 mod jam;
+mod look_up;
+mod mix_memory;
 mod mixer;
 mod pacer;
 mod place;
@@ -32,11 +35,15 @@ use rtrb::RingBuffer;
 
 pub use delay::Delay;
 pub use engine::{Controls, Engine, ExtraOutputs, Output};
+pub use finder::{Finder, Found, PUBLIC_DIRECTORIES, Search};
 pub use handle::{Handle, MeterReading};
-pub use mixer::{FADER_MAX, Move, SLOTS, Strip};
+pub use mix_memory::{MAX_REMEMBERED, Remembered, remember};
+pub use mixer::{FADER_MAX, GROUPS, Move, SLOTS, Strip};
 pub use pump::{Effect, Pump};
 pub use settings::{BufferSettings, FrameChoice, Profile, Settings, StreamSettings};
 pub use snapshot::*;
+
+pub use crate::session::{ListState, ServerFacts};
 
 use crate::net::{Waiter, Waker};
 use driver::Driver;

@@ -1,33 +1,26 @@
 //! The network thread: the door between [`Pump`] and the system.
 
 use std::io;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam::channel::{Sender, unbounded};
 
 use super::handle::Notify;
+use super::look_up::{Answer, look_up};
 use super::pump::{Effect, Pump};
 use super::shared::Shared;
 use super::{ConnectionState, Snapshot};
-use crate::net::{
-    BindOptions, ReceiveBatch, SendBatch, Socket, Waiter, Waker, clock_now, pin_this_library,
-    raise_thread_priority, resolve_server,
-};
+use crate::net::{BindOptions, ReceiveBatch, SendBatch, Socket, Waiter, clock_now, raise_thread_priority};
 use crate::protocol::{Host, ServerAddress};
 use crate::units::Time;
 
 /// Longest that leaving a session may hold up the end of the plugin.
 pub(super) const GOODBYE: Duration = Duration::from_millis(400);
-/// Look-ups that may be under way at once in the whole process; the system's own limit on each is long.
-const MAX_LOOKUPS: usize = 8;
 /// Datagrams read at once; one client gets a few per millisecond at most.
 const RECEIVE_SLOTS: usize = 16;
-
-static LOOKUPS: AtomicUsize = AtomicUsize::new(0);
 
 /// What the thread is made of.
 pub(super) struct Driver {
@@ -36,9 +29,6 @@ pub(super) struct Driver {
     pub(super) shared: Arc<Shared>,
     pub(super) notify: Arc<Notify>,
 }
-
-/// An answer to [`Effect::Resolve`].
-type Answer = (u64, Option<Vec<SocketAddr>>);
 
 impl Driver {
     /// Runs until the plugin is gone. A panic ends the session, not the host.
@@ -103,9 +93,10 @@ impl Driver {
         }
     }
 
-    fn handle_effects(&mut self, answers: &Sender<Answer>) {
+    fn handle_effects(&mut self, answers: &Sender<Answer<u64>>) {
         while let Some(Effect::Resolve { request, host, port }) = self.pump.poll_effect() {
-            if !look_up(request, host, port, answers.clone(), self.waiter.waker()) {
+            let address = ServerAddress { host: Host::Name(host), port };
+            if !look_up(request, address, answers.clone(), self.waiter.waker()) {
                 let _ = answers.send((request, None));
                 self.waiter.waker().wake();
             }
@@ -161,25 +152,4 @@ impl Line {
             let _ = waiter.unwatch(&socket);
         }
     }
-}
-
-/// Asks the system for `host` on a thread of its own; `false` when too many are already asking.
-fn look_up(request: u64, host: String, port: Option<u16>, answers: Sender<Answer>, waker: Waker) -> bool {
-    if LOOKUPS.fetch_add(1, Ordering::Relaxed) >= MAX_LOOKUPS {
-        LOOKUPS.fetch_sub(1, Ordering::Relaxed);
-        return false;
-    }
-    // The system gives no way to interrupt a look-up, so this thread may outlive the plugin.
-    pin_this_library();
-    let thread = std::thread::Builder::new().name("jamulet-resolve".to_owned()).spawn(move || {
-        let address = ServerAddress { host: Host::Name(host), port };
-        let addresses = catch_unwind(|| resolve_server(&address).ok()).unwrap_or(None);
-        LOOKUPS.fetch_sub(1, Ordering::Relaxed);
-        let _ = answers.send((request, addresses));
-        waker.wake();
-    });
-    if thread.is_err() {
-        LOOKUPS.fetch_sub(1, Ordering::Relaxed);
-    }
-    thread.is_ok()
 }

@@ -11,6 +11,7 @@ use crossbeam::channel::Sender;
 )]
 use parking_lot::Mutex;
 
+use super::mix_memory::Remembered;
 use super::mixer::Move;
 use super::pump::Command;
 use super::shared::Shared;
@@ -82,24 +83,25 @@ impl Handle {
         self.command(Command::Chat(text.to_owned()));
     }
 
-    /// How loud we hear `channel`: fader at `0.0..=100.0` (see [`super::FADER_MAX`]).
-    pub fn set_fader(&self, channel: ChannelId, fader: f32) {
-        self.command(Command::Move(channel, Move::Fader(fader)));
+    /// Hears `channel` otherwise. A fader takes the others of its group along by as much; who reaches an end on the
+    /// way keeps the distance to them for the way back.
+    pub fn move_strip(&self, channel: ChannelId, action: Move) {
+        self.command(Command::Move(channel, action));
     }
 
-    /// Where we hear `channel`: 0.0 left, 0.5 centre, 1.0 right.
-    pub fn set_pan(&self, channel: ChannelId, pan: f32) {
-        self.command(Command::Move(channel, Move::Pan(pan)));
+    /// Puts the fader of `channel`, and of no other in its group, at `0.0..=100.0` (see [`super::FADER_MAX`]).
+    pub fn set_fader_alone(&self, channel: ChannelId, fader: f32) {
+        self.command(Command::MoveAlone(channel, fader));
     }
 
-    /// Whether `channel` is silent for us.
-    pub fn set_mute(&self, channel: ChannelId, mute: bool) {
-        self.command(Command::Move(channel, Move::Mute(mute)));
+    /// Puts `channel` into a group, `1..=8` (see [`super::GROUPS`]), or none; other numbers are ignored.
+    pub fn set_group(&self, channel: ChannelId, group: Option<u8>) {
+        self.command(Command::Group(channel, group));
     }
 
-    /// Whether `channel` is heard alone, or with others on solo.
-    pub fn set_solo(&self, channel: ChannelId, solo: bool) {
-        self.command(Command::Move(channel, Move::Solo(solo)));
+    /// How people were heard before, latest first: whoever of them joins is heard as then.
+    pub fn recall(&self, memory: Vec<Remembered>) {
+        self.command(Command::Recall(memory));
     }
 
     /// What a parameter of a slot says: it acts on whoever is there now. Realtime-safe: two atomics.

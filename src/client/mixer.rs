@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use super::mix_memory::{Remembered, remember};
 use crate::protocol::{ChannelInfo, ClientEntry};
 use crate::units::{ChannelId, MAX_CHANNELS, Time, fader_gain};
 
@@ -16,6 +17,8 @@ use crate::units::{ChannelId, MAX_CHANNELS, Time, fader_gain};
 pub const SLOTS: usize = 16;
 /// The highest position of a fader: unity.
 pub const FADER_MAX: f32 = 100.0;
+/// Groups of faders that move together: 1..=8, as in Jamulus.
+pub const GROUPS: u8 = 8;
 /// A pan in the middle.
 const PAN_CENTRE: f32 = 0.5;
 /// Most people who are waited for: a server has no more.
@@ -38,11 +41,14 @@ pub struct Strip {
     pub mute: bool,
     /// While anybody is on solo, all who are not are silent.
     pub solo: bool,
+    /// The group whose faders move together, `1..=GROUPS`.
+    pub group: Option<u8>,
 }
 
 impl Strip {
-    const fn new(channel: ChannelId) -> Self {
-        Self { channel, slot: None, fader: FADER_MAX, pan: PAN_CENTRE, mute: false, solo: false }
+    /// How everyone is heard who was not told otherwise.
+    pub const fn new(channel: ChannelId) -> Self {
+        Self { channel, slot: None, fader: FADER_MAX, pan: PAN_CENTRE, mute: false, solo: false, group: None }
     }
 
     fn gain(&self, somebody_is_solo: bool) -> f32 {
@@ -95,12 +101,17 @@ pub(super) struct Mixer {
     missed: Vec<Person>,
     /// When they are forgotten; not before anybody is back.
     forget_at: Option<Time>,
+    /// Latest first.
+    memory: Vec<Remembered>,
+    memory_changed: bool,
 }
 
 struct Person {
     info: ChannelInfo,
     is_me: bool,
     strip: Strip,
+    /// Where its group would have put the fader if faders had no ends.
+    led_to: f32,
     /// Somebody has moved something: this mix is wanted, whoever this turns out to be.
     is_moved: bool,
     /// What the server knows; NaN: nothing that could be relied upon.
@@ -148,20 +159,40 @@ impl Mixer {
             self.present.push(person);
         }
         self.welcome_back();
+        self.recall();
         self.give_slots();
         if !self.missed.is_empty() && !self.present.is_empty() {
             self.forget_at.get_or_insert(now + RETURN_TIME);
         }
     }
 
-    /// Moves something for `channel`; nothing when nobody is there.
+    /// Moves something for `channel`; nothing when nobody is there. A fader takes its group along.
     pub(super) fn act(&mut self, channel: ChannelId, action: Move) {
         self.act_where(|strip| strip.channel == channel, action);
     }
 
-    /// Moves something for who has `slot`; nothing when nobody has it.
+    /// Moves something for who has `slot`; nothing when nobody has it. A fader takes its group along.
     pub(super) fn act_in_slot(&mut self, slot: usize, action: Move) {
         self.act_where(|strip| strip.slot == Some(slot), action);
+    }
+
+    /// Moves the fader of `channel`, and of no other in its group.
+    pub(super) fn set_fader_alone(&mut self, channel: ChannelId, fader: f32) {
+        if let Some(person) = self.find(|strip| strip.channel == channel).filter(|_| !fader.is_nan()) {
+            person.put_fader(fader);
+            self.memorise(&[channel]);
+        }
+    }
+
+    /// Puts `channel` into a group, or none; what is no group is ignored.
+    pub(super) fn set_group(&mut self, channel: ChannelId, group: Option<u8>) {
+        let is_group = group.is_none_or(|group| (1..=GROUPS).contains(&group));
+        if let Some(person) = self.find(|strip| strip.channel == channel).filter(|_| is_group) {
+            person.strip.group = group;
+            person.led_to = person.strip.fader;
+            person.is_moved = true;
+            self.memorise(&[channel]);
+        }
     }
 
     /// The session is lost, or the server has started afresh: everyone is missed.
@@ -173,7 +204,18 @@ impl Mixer {
 
     /// The session is over.
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        let (memory, memory_changed) = (std::mem::take(&mut self.memory), self.memory_changed);
+        *self = Self { memory, memory_changed, ..Self::default() };
+    }
+
+    /// How people were heard before, latest first.
+    pub(super) fn set_memory(&mut self, memory: Vec<Remembered>) {
+        self.memory = memory.into_iter().map(Remembered::clamped).collect();
+    }
+
+    /// The same, if somebody was heard otherwise since the last call.
+    pub(super) fn changed_memory(&mut self) -> Option<&[Remembered]> {
+        std::mem::take(&mut self.memory_changed).then_some(&self.memory)
     }
 
     /// What the server does not know yet: telling it is the caller's duty from now on.
@@ -205,17 +247,44 @@ impl Mixer {
         self.present.iter().any(|person| person.strip.solo)
     }
 
+    fn find(&mut self, is_meant: impl Fn(&Strip) -> bool) -> Option<&mut Person> {
+        self.present.iter_mut().find(|person| is_meant(&person.strip))
+    }
+
     fn act_where(&mut self, is_meant: impl Fn(&Strip) -> bool, action: Move) {
-        let Some(person) = self.present.iter_mut().find(|person| is_meant(&person.strip)) else { return };
+        let Some(person) = self.find(is_meant) else { return };
         let strip = &mut person.strip;
         match action {
-            Move::Fader(fader) if !fader.is_nan() => strip.fader = fader.clamp(0.0, FADER_MAX),
+            Move::Fader(fader) if !fader.is_nan() => {
+                let (channel, group, before) = (strip.channel, strip.group, strip.fader);
+                person.put_fader(fader);
+                let by = person.strip.fader - before;
+                self.lead(channel, group, by);
+                return self.memorise(&[channel]);
+            }
             Move::Pan(pan) if !pan.is_nan() => strip.pan = pan.clamp(0.0, 1.0),
             Move::Mute(mute) => strip.mute = mute,
             Move::Solo(solo) => strip.solo = solo,
             Move::Fader(_) | Move::Pan(_) => return,
         }
+        let channel = strip.channel;
         person.is_moved = true;
+        self.memorise(&[channel]);
+    }
+
+    /// Takes the rest of a group along: one step of a fader is as many decibels everywhere.
+    fn lead(&mut self, leader: ChannelId, group: Option<u8>, by: f32) {
+        let Some(group) = group else { return };
+        let mut led = Vec::new();
+        for person in &mut self.present {
+            if person.strip.channel != leader && person.strip.group == Some(group) {
+                let led_to = (person.led_to + by).clamp(-FADER_MAX, 2.0 * FADER_MAX);
+                person.put_fader(led_to);
+                person.led_to = led_to;
+                led.push(person.strip.channel);
+            }
+        }
+        self.memorise(&led);
     }
 
     /// Gives those who were missed what they had. Names come later than people, so this may be long after.
@@ -235,7 +304,32 @@ impl Mixer {
                 }
                 let person = &mut self.present[index];
                 person.strip = Strip { channel: person.strip.channel, ..strip };
+                person.led_to = strip.fader;
                 person.is_moved = true;
+            }
+        }
+    }
+
+    /// Hears those who were heard before as then, once their name is known.
+    fn recall(&mut self) {
+        for person in
+            self.present.iter_mut().filter(|person| !person.is_moved && !person.info.name.is_empty())
+        {
+            let known = self.memory.iter().find(|known| known.name == person.info.name);
+            if let Some(known) = known {
+                person.strip = known.recall(person.strip);
+                person.led_to = person.strip.fader;
+                person.is_moved = true;
+            }
+        }
+    }
+
+    /// Keeps how everyone with a name is heard who is heard otherwise than at first.
+    fn memorise(&mut self, channels: &[ChannelId]) {
+        for person in self.present.iter().filter(|person| channels.contains(&person.strip.channel)) {
+            if !person.info.name.is_empty() {
+                remember(&mut self.memory, Remembered::new(&person.info.name, &person.strip));
+                self.memory_changed = true;
             }
         }
     }
@@ -265,11 +359,18 @@ impl Person {
             info: client.info.clone(),
             is_me,
             strip,
+            led_to: strip.fader,
             is_moved: false,
             // A server plays everyone like this until it is told otherwise.
             told_gain: 1.0,
             told_pan: PAN_CENTRE,
         }
+    }
+
+    fn put_fader(&mut self, fader: f32) {
+        self.strip.fader = fader.clamp(0.0, FADER_MAX);
+        self.led_to = self.strip.fader;
+        self.is_moved = true;
     }
 }
 
@@ -452,5 +553,71 @@ mod tests {
         bob.info.country = 82;
         mixer.set_clients(NOW, &[entry(0, "Me"), bob]);
         assert_eq!(gain(&mut mixer, 1), Some(1.0), "told, for nobody knows what the server did in between");
+    }
+
+    fn faders(mixer: &Mixer) -> Vec<f32> {
+        mixer.strips().map(|strip| strip.fader).collect()
+    }
+
+    #[test]
+    fn faders_of_a_group_move_together_and_keep_their_distance() {
+        let mut mixer = mixer(&[(1, "Ana"), (2, "Ben"), (3, "Cai")]);
+        for (channel, fader) in [(1, 90.0), (2, 60.0), (3, 80.0)] {
+            mixer.act(ChannelId(channel), Move::Fader(fader));
+        }
+        for channel in [1, 2] {
+            mixer.set_group(ChannelId(channel), Some(8));
+        }
+        mixer.set_group(ChannelId(3), Some(1));
+        mixer.act(ChannelId(1), Move::Fader(70.0));
+        assert_eq!(faders(&mixer), [100.0, 70.0, 40.0, 80.0]);
+        // Over the end and back.
+        mixer.act(ChannelId(1), Move::Fader(0.0));
+        assert_eq!(faders(&mixer)[2], 0.0);
+        mixer.act(ChannelId(1), Move::Fader(90.0));
+        assert_eq!(faders(&mixer), [100.0, 90.0, 60.0, 80.0]);
+        mixer.set_fader_alone(ChannelId(1), 50.0);
+        assert_eq!(faders(&mixer), [100.0, 50.0, 60.0, 80.0]);
+        mixer.set_group(ChannelId(1), None);
+        mixer.act(ChannelId(1), Move::Fader(10.0));
+        assert_eq!(faders(&mixer), [100.0, 10.0, 60.0, 80.0]);
+    }
+
+    #[test]
+    fn there_are_eight_groups_and_nonsense_moves_nobody() {
+        let mut mixer = mixer(&[(1, "Ana")]);
+        for group in [Some(0), Some(9), Some(255)] {
+            mixer.set_group(ChannelId(1), group);
+        }
+        mixer.set_fader_alone(ChannelId(1), f32::NAN);
+        mixer.set_fader_alone(ChannelId(9), 3.0);
+        mixer.set_group(ChannelId(9), Some(1));
+        assert!(mixer.strips().all(|strip| strip.group.is_none() && strip.fader == FADER_MAX));
+    }
+
+    #[test]
+    fn who_was_heard_before_is_heard_as_then_in_another_session() {
+        let mut mixer = mixer(&[(1, "Ana"), (2, "Ben")]);
+        assert!(mixer.changed_memory().is_none(), "nobody was moved");
+        mixer.act(ChannelId(1), Move::Fader(40.0));
+        mixer.act(ChannelId(1), Move::Mute(true));
+        let memory = mixer.changed_memory().expect("somebody was moved").to_vec();
+        assert_eq!((memory.len(), memory[0].name.as_str(), memory[0].fader), (1, "Ana", 40.0));
+        assert!(mixer.changed_memory().is_none(), "told once");
+        // Elsewhere, by another instance, on another channel, and the name comes late.
+        let mut other = Mixer::default();
+        other.set_memory(memory);
+        other.set_own(ME);
+        other.set_clients(NOW, &entries(&[(7, "")]));
+        assert_eq!(gain(&mut other, 7), None);
+        other.set_clients(NOW, &entries(&[(7, "Ana")]));
+        assert_eq!(gain(&mut other, 7), Some(0.0));
+        other.act(ChannelId(7), Move::Mute(false));
+        assert_eq!(gain(&mut other, 7), Some(fader_gain(40.0)));
+        // The end of a session is not the end of what is remembered.
+        other.clear();
+        other.set_own(ME);
+        other.set_clients(NOW, &entries(&[(3, "Ana")]));
+        assert_eq!(gain(&mut other, 3), Some(fader_gain(40.0)));
     }
 }

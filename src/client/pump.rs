@@ -12,6 +12,7 @@ use super::delay::{Gauge, Way};
 use super::feedback::{FeedbackGuard, Point};
 use super::host_watch::HostWatch;
 use super::jam::Jam;
+use super::mix_memory::Remembered;
 use super::mixer::{Mixer, Move, OwnSound, Telling};
 use super::reconnect::Reconnect;
 use super::settings::{FrameChoice, Profile, Settings};
@@ -43,6 +44,11 @@ pub(super) enum Command {
     Chat(String),
     /// A movement on somebody's strip.
     Move(ChannelId, Move),
+    /// A fader, and not its group.
+    MoveAlone(ChannelId, f32),
+    Group(ChannelId, Option<u8>),
+    /// How people were heard before.
+    Recall(Vec<Remembered>),
     AcceptLicence,
     /// The loop is gone.
     SendAgain,
@@ -209,6 +215,9 @@ impl Pump {
             Command::Settings(settings) => self.change_settings(now, settings),
             Command::Chat(text) => self.with_jam(|jam| jam.session.chat(now, &text)),
             Command::Move(channel, action) => self.mixer.act(channel, action),
+            Command::MoveAlone(channel, fader) => self.mixer.set_fader_alone(channel, fader),
+            Command::Group(channel, group) => self.mixer.set_group(channel, group),
+            Command::Recall(memory) => self.mixer.set_memory(memory),
             Command::AcceptLicence => {
                 self.with_jam(|jam| jam.hold_sound = false);
                 self.picture.licence_required = false;
@@ -351,7 +360,9 @@ impl Pump {
             self.next_address = Some(address);
             return;
         }
-        self.picture = Snapshot { address, fault: self.picture.fault.take(), ..Snapshot::default() };
+        let remembered = std::mem::take(&mut self.picture.remembered);
+        self.picture =
+            Snapshot { address, remembered, fault: self.picture.fault.take(), ..Snapshot::default() };
         self.target.clone_from(&self.picture.address);
         (self.joined, self.reconnect) = (false, None);
         self.mixer.clear();
@@ -540,6 +551,10 @@ impl Pump {
                 Telling::Pan(channel, pan) => self.with_jam(|jam| jam.session.set_pan(now, channel, pan)),
             }
         }
+        if let Some(memory) = self.mixer.changed_memory() {
+            self.picture.remembered = memory.into();
+            self.dirty = true;
+        }
         if !self.mixer.strips().eq(self.picture.strips.iter().copied()) {
             self.picture.strips = self.mixer.strips().collect();
             self.dirty = true;
@@ -672,6 +687,7 @@ impl Pump {
             chat: std::mem::take(&mut picture.chat),
             fault: picture.fault.take(),
             stats: picture.stats,
+            remembered: std::mem::take(&mut picture.remembered),
             ..Snapshot::default()
         };
         self.dirty = true;

@@ -1,8 +1,10 @@
 //! What the client shows to the world: one immutable picture, replaced whenever something changes.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::Delay;
+use super::mix_memory::Remembered;
 use super::mixer::Strip;
 use crate::protocol::{ClientEntry, RecorderState};
 use crate::units::{ChannelId, StreamFormat};
@@ -20,6 +22,8 @@ pub struct Snapshot {
     pub levels: Vec<u8>,
     /// How we hear each of `clients`, same order.
     pub strips: Vec<Strip>,
+    /// How people were heard when this instance last heard them otherwise, latest first; empty before that.
+    pub remembered: Arc<[Remembered]>,
     /// Channels that have muted us.
     pub muted_by: Vec<ChannelId>,
     /// Chat lines, oldest first, at most [`MAX_CHAT_LINES`]: as received (HTML, not trusted).

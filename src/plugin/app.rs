@@ -11,8 +11,8 @@ use nice_plug_egui::{Frame, NiceEguiApp, baseview};
 use super::Instance;
 use super::editor::{Alive, Link};
 use super::guard::Entry;
-use super::view::{Action, Level, Model, View};
-use crate::client::{ConnectionState, MeterReading, Snapshot};
+use super::view::{Action, Level, Looking, Model, View};
+use crate::client::{ConnectionState, Finder, MeterReading, Snapshot};
 
 /// Time between frames while something moves.
 const FRAME_MOVING: Duration = Duration::from_millis(33);
@@ -29,6 +29,8 @@ pub struct App {
     chooses_output: bool,
     gui: Option<GuiContext>,
     view: View,
+    /// While the window shows servers to join: the search, and what was asked of it.
+    finder: Option<(Finder, Looking)>,
     /// The view panicked: only the reason is shown from now on.
     broken: bool,
     /// Whether the last frame was connected, to notice a success.
@@ -46,6 +48,7 @@ impl App {
             chooses_output,
             gui: None,
             view,
+            finder: None,
             broken: false,
             was_connected: false,
         }
@@ -59,9 +62,13 @@ impl App {
         let handle = instance.handle.as_ref();
         let snapshot = handle.map_or_else(Arc::<Snapshot>::default, |handle| handle.snapshot());
         self.remember_success(&snapshot);
+        instance.project.keep_mix(&snapshot.remembered);
+        let found = self.finder.as_ref().map(|(finder, _)| finder.found());
         let model = Model {
             snapshot: &snapshot,
             saved: &instance.project.saved(),
+            user: &instance.project.user(),
+            found: found.as_ref(),
             levels: instance.params.levels(),
             output: self.chooses_output.then(|| instance.params.output.value()),
             meters: handle.map_or_else(MeterReading::default, |handle| handle.take_meters()),
@@ -70,9 +77,35 @@ impl App {
         let drawn = self.view.ui(ui, &model);
         self.link.wants_keys.store(ui.ctx().text_edit_focused(), Ordering::Relaxed);
         ui.ctx().request_repaint_after(if drawn.moving { FRAME_MOVING } else { FRAME_STILL });
+        self.look(drawn.looking);
         for action in drawn.actions {
             self.act(ui.ctx(), action);
         }
+    }
+
+    /// Searches for what the window shows, and for nothing when it shows none of it.
+    fn look(&mut self, looking: Option<Looking>) {
+        let Some(looking) = looking else {
+            self.finder = None;
+            return;
+        };
+        if self.finder.is_none() {
+            let repaint = self.link.repaint.clone();
+            // Without a socket or a thread there is nothing to be found; the next frame tries again.
+            let Ok(finder) = Finder::start(move || repaint.request_repaint()) else { return };
+            self.finder = Some((finder, Looking::default()));
+        }
+        let Some((finder, before)) = &mut self.finder else { return };
+        if looking.watched != before.watched {
+            finder.watch(&looking.watched);
+        }
+        if (&looking.directory, looking.afresh) != (&before.directory, before.afresh) {
+            finder.look_into(looking.directory.as_deref());
+        }
+        if let Some(examined) = looking.examined.filter(|_| looking.examined != before.examined) {
+            finder.examine(examined);
+        }
+        *before = looking;
     }
 
     /// A server that let us in belongs to the recents.
@@ -91,6 +124,7 @@ impl App {
             Action::Address(address) => project.change(|saved| saved.address = address),
             Action::Join(address) => {
                 project.change(|saved| saved.address.clone_from(&address));
+                project.recall_mix();
                 handle.connect(&address);
                 self.mirror(&params.connect, true);
             }
@@ -98,7 +132,7 @@ impl App {
                 handle.disconnect();
                 self.mirror(&params.connect, false);
             }
-            Action::Forget(address) => project.forget(&address),
+            Action::User(change) => project.change_user(change),
             Action::Say(text) => handle.chat(&text),
             Action::AcceptLicence => handle.accept_licence(),
             Action::SendAgain => handle.send_again(),
@@ -121,6 +155,9 @@ impl App {
             Action::MuteMe(mute) => self.mirror(&params.mute_me, mute),
             Action::Output(output) => self.mirror(&params.output, output),
             Action::EndBypass => self.mirror(&params.bypass, false),
+            Action::Move(channel, movement) => handle.move_strip(channel, movement),
+            Action::MoveAlone(channel, fader) => handle.set_fader_alone(channel, fader),
+            Action::Group(channel, group) => handle.set_group(channel, group),
             Action::Zoom(zoom) => ctx.set_zoom_factor(zoom),
         }
     }

@@ -57,6 +57,13 @@ pub fn one_line(html: &str) -> String {
     plain_text(html).replace('\n', " ")
 }
 
+/// A name that somebody chose (plain text, not HTML), without characters that show nothing or turn the direction of
+/// what follows.
+pub fn clean(name: &str) -> String {
+    let shown: String = name.chars().filter(|char| !is_invisible(*char)).collect();
+    shown.trim().to_owned()
+}
+
 /// Collects characters; white space waits until something follows it.
 #[derive(Default)]
 struct Plain {
@@ -204,6 +211,11 @@ mod tests {
         assert_eq!(line.text, "3 < 4\nyes");
         let plain = chat_line("<b>Server is going down</b>");
         assert_eq!((plain.name.as_str(), plain.text.as_str()), ("", "Server is going down"));
+    }
+
+    #[test]
+    fn names_keep_what_is_seen() {
+        assert_eq!(clean(" <b>Ann\u{202E}\u{7}\u{200B} & Bo🎷 "), "<b>Ann & Bo🎷");
     }
 
     #[test]

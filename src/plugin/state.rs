@@ -15,9 +15,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::guard::{Entry, Guard};
-use super::user_file::{Change, UserFile};
+use super::user_file::{Change, UserData, UserFile};
 use crate::client::{
-    BufferSettings, ConnectionState, FrameChoice, Handle, Profile, Settings, StreamSettings,
+    BufferSettings, ConnectionState, FrameChoice, Handle, Profile, Remembered, Settings, StreamSettings,
 };
 use crate::protocol::{Skill, cut_to_utf16};
 use crate::units::{
@@ -46,8 +46,8 @@ static NUMBERS: parking_lot::Mutex<Vec<u64>> = parking_lot::Mutex::new(Vec::new(
 pub struct SavedState {
     /// The server as the user typed it; may be empty.
     pub address: String,
-    /// Servers joined before, latest first, at most [`MAX_RECENTS`]: the user's, in whatever project. They are shown
-    /// with it but not saved in it; projects up to version 2 bring their own.
+    /// Servers joined before, latest first, as projects up to version 2 bring them along. Today they are the user's
+    /// ([`UserData::recents`]), and not saved here.
     pub recents: Vec<String>,
     /// Profile, stream and buffers.
     pub settings: Settings,
@@ -106,6 +106,8 @@ impl Default for WindowSize {
 pub struct Project {
     saved: RwLock<SavedState>,
     user: Arc<UserFile>,
+    /// How people are heard, as the user's file has it from us.
+    kept: RwLock<Arc<[Remembered]>>,
     handle: Option<Handle>,
     guard: Arc<Guard>,
     /// A state was loaded before: what comes now is an undo or a preset.
@@ -131,8 +133,10 @@ impl Project {
         let older = std::mem::take(&mut saved.recents);
         let loaded = AtomicBool::new(false);
         let on_rejoin = OnceLock::new();
-        let project = Self { saved: RwLock::new(saved), user, handle, guard, loaded, on_rejoin };
+        let (saved, kept) = (RwLock::new(saved), RwLock::default());
+        let project = Self { saved, user, kept, handle, guard, loaded, on_rejoin };
         project.adopt(older);
+        project.recall_mix();
         project.tell_client();
         Arc::new(project)
     }
@@ -145,7 +149,7 @@ impl Project {
 
     /// A copy of the present state.
     pub fn saved(&self) -> SavedState {
-        SavedState { recents: self.user.data().recents.clone(), ..self.saved.read().clone() }
+        self.saved.read().clone()
     }
 
     /// The user has chosen settings: they are this project's, and new instances start with them.
@@ -159,9 +163,35 @@ impl Project {
         self.user.change(Change::Remember(address.to_owned()));
     }
 
-    /// Takes a server off the recents.
-    pub fn forget(&self, address: &str) {
-        self.user.change(Change::Forget(address.to_owned()));
+    /// What the user has in all projects, as far as this process knows.
+    pub fn user(&self) -> Arc<UserData> {
+        self.user.data()
+    }
+
+    /// Changes what the user has in all projects.
+    pub fn change_user(&self, change: Change) {
+        self.user.change(change);
+    }
+
+    /// How the user hears people belongs to the user, not to the project.
+    pub fn keep_mix(&self, people: &Arc<[Remembered]>) {
+        let mut kept = self.kept.write();
+        if people.is_empty() || Arc::ptr_eq(&kept, people) {
+            return;
+        }
+        // Only what is new: another instance may have moved the others since.
+        let new: Vec<_> = people.iter().filter(|person| !kept.contains(person)).cloned().collect();
+        *kept = Arc::clone(people);
+        if !new.is_empty() {
+            self.user.change(Change::Mix(new));
+        }
+    }
+
+    /// Lets the client hear people as the user has heard them last, wherever that was.
+    pub fn recall_mix(&self) {
+        let mix = self.user.data().mix.clone();
+        self.handle.iter().for_each(|handle| handle.recall(mix.clone()));
+        *self.kept.write() = mix.into();
     }
 
     /// Looks what the user has done in other hosts: [`Self::saved`] will have it soon.
@@ -185,6 +215,7 @@ impl Project {
         self.adopt(std::mem::take(&mut loaded.recents));
         self.change(|saved| *saved = loaded);
         if wanted && first && !duplicate && !address.is_empty() && !self.is_joined() {
+            self.recall_mix();
             self.handle.iter().for_each(|handle| handle.connect(&address));
             self.on_rejoin.get().into_iter().for_each(|show| show());
         }
@@ -232,6 +263,9 @@ impl Project {
 
 impl Drop for Project {
     fn drop(&mut self) {
+        if let Some(handle) = &self.handle {
+            self.keep_mix(&handle.snapshot().remembered);
+        }
         let own = self.saved.get_mut().number;
         NUMBERS.lock().retain(|number| *number != own);
     }
@@ -521,9 +555,9 @@ mod tests {
         let new = |saved| Project::new(saved, Arc::clone(&user), None, Arc::default());
         let (one, other) = (new(older), new(SavedState::default()));
         one.remember("new");
-        assert_eq!(other.saved().recents, ["new", "old"]);
-        other.forget("old");
-        assert_eq!(one.saved().recents, ["new"]);
+        assert_eq!(other.user().recents, ["new", "old"]);
+        other.change_user(Change::Forget("old".into()));
+        assert_eq!(one.user().recents, ["new"]);
         one.choose(full().settings);
         assert_eq!((one.saved().settings, other.saved().settings), (full().settings, Settings::default()));
         assert_eq!(user.data().settings, full().settings, "the next instance starts with them");

@@ -20,7 +20,9 @@ use serde_json::{Map, Value, json};
 
 use super::state::{MAX_RECENTS, SavedState, is_address};
 use super::user_folder::user_folder;
-use crate::client::Settings;
+use crate::client::{MAX_REMEMBERED, Remembered, Settings, remember};
+use crate::protocol::cut_to_utf16;
+use crate::units::MAX_NAME_UNITS;
 
 /// Environment variable that names another folder for the file; empty: nothing is read or kept. Cargo sets it for
 /// all that it runs, so that no test touches the developer's own settings.
@@ -34,6 +36,10 @@ const MAX_FILE_BYTES: u64 = 256 << 10;
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 /// Between two tries to get the lock.
 const LOCK_INTERVAL: Duration = Duration::from_millis(5);
+/// Most servers kept as favourites.
+const MAX_FAVOURITES: usize = 60;
+/// Most directories of one's own.
+const MAX_DIRECTORIES: usize = 12;
 /// Unreadable files that are kept; then the last is replaced.
 const MAX_KEPT_ASIDE: usize = 9;
 
@@ -44,6 +50,14 @@ pub struct UserData {
     pub recents: Vec<String>,
     /// What a new instance starts with.
     pub settings: Settings,
+    /// How people were heard, latest first, at most [`MAX_REMEMBERED`].
+    pub mix: Vec<Remembered>,
+    /// Servers to come back to, as the user named or found them, latest last.
+    pub favourites: Vec<String>,
+    /// Directories beside the public ones, latest last.
+    pub directories: Vec<String>,
+    /// The directory looked into last; empty: one's own list.
+    pub directory: String,
 }
 
 /// One thing that a user did.
@@ -57,6 +71,18 @@ pub enum Change {
     Adopt(Vec<String>),
     /// Settings were chosen: new instances start with them.
     Settings(Settings),
+    /// These people, latest first, are heard so.
+    Mix(Vec<Remembered>),
+    /// A server becomes a favourite.
+    Favour(String),
+    /// A server is no favourite any more.
+    Disfavour(String),
+    /// A directory is looked into (empty: one's own list): next time, too.
+    LookInto(String),
+    /// A directory is added to the public ones, and looked into.
+    AddDirectory(String),
+    /// A directory is taken off again.
+    RemoveDirectory(String),
 }
 
 /// The file, and its copy in memory. Dropping it waits until what was changed is written.
@@ -137,7 +163,8 @@ impl Drop for UserFile {
 }
 
 impl UserData {
-    fn apply(&mut self, change: &Change) {
+    /// Takes over one thing that the user did.
+    pub fn apply(&mut self, change: &Change) {
         match change {
             Change::Remember(address) => {
                 self.recents.retain(|known| known != address);
@@ -150,18 +177,42 @@ impl UserData {
                 self.recents.extend(new);
             }
             Change::Settings(settings) => self.settings = settings.clone(),
+            Change::Mix(people) => {
+                people.iter().rev().for_each(|person| remember(&mut self.mix, person.clone()));
+            }
+            Change::Favour(address) => add(&mut self.favourites, address, MAX_FAVOURITES),
+            Change::Disfavour(address) => self.favourites.retain(|known| known != address),
+            Change::LookInto(directory) => self.directory.clone_from(directory),
+            Change::AddDirectory(directory) => {
+                add(&mut self.directories, directory, MAX_DIRECTORIES);
+                self.directory.clone_from(directory);
+            }
+            Change::RemoveDirectory(directory) => {
+                self.directories.retain(|known| known != directory);
+                if self.directory == *directory {
+                    self.directory.clear();
+                }
+            }
         }
         self.recents.truncate(MAX_RECENTS);
     }
 
     /// What of a file makes sense.
     fn of(file: &Map<String, Value>) -> Self {
-        let recents = file.get("recents").and_then(Value::as_array).into_iter().flatten();
-        let recents = recents.filter_map(Value::as_str).filter(|address| is_address(address));
+        let addresses = |key, most| {
+            let texts =
+                file.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+            texts.filter(|address| is_address(address)).take(most).map(str::to_owned).collect()
+        };
+        let directory = file.get("directory").and_then(Value::as_str).filter(|text| is_address(text));
         let settings = file.get("settings").cloned().unwrap_or(json!({}));
         Self {
-            recents: recents.take(MAX_RECENTS).map(str::to_owned).collect(),
+            recents: addresses("recents", MAX_RECENTS),
             settings: serde_json::from_value::<SavedState>(settings).unwrap_or_default().settings,
+            mix: mix_of(file),
+            favourites: addresses("favourites", MAX_FAVOURITES),
+            directories: addresses("directories", MAX_DIRECTORIES),
+            directory: directory.unwrap_or_default().to_owned(),
         }
     }
 
@@ -190,7 +241,56 @@ impl UserData {
         let version = file.get("version").and_then(Value::as_u64).unwrap_or(0);
         file.insert("version".to_owned(), json!(version.max(FILE_VERSION)));
         file.insert("recents".to_owned(), json!(self.recents));
+        put(file, "favourites", json!(self.favourites), self.favourites.is_empty());
+        put(file, "directories", json!(self.directories), self.directories.is_empty());
+        put(file, "directory", json!(self.directory), self.directory.is_empty());
+        let mix = self.mix.iter().map(|person| {
+            json!({
+                "name": person.name,
+                "fader": person.fader,
+                "pan": person.pan,
+                "mute": person.mute,
+                "solo": person.solo,
+                "group": person.group,
+            })
+        });
+        put(file, "mix", mix.collect(), self.mix.is_empty());
     }
+}
+
+/// Sets a field; what is empty is only written over what was not.
+fn put(file: &mut Map<String, Value>, name: &str, value: Value, is_empty: bool) {
+    if !is_empty || file.contains_key(name) {
+        file.insert(name.to_owned(), value);
+    }
+}
+
+/// Puts `address` at the end, once; the first goes where there are too many.
+fn add(list: &mut Vec<String>, address: &str, most: usize) {
+    list.retain(|known| known != address);
+    list.push(address.to_owned());
+    list.drain(..list.len().saturating_sub(most));
+}
+
+/// People of a file, without those that make no sense.
+fn mix_of(file: &Map<String, Value>) -> Vec<Remembered> {
+    let people = file.get("mix").and_then(Value::as_array).into_iter().flatten().filter_map(|person| {
+        let name = person.get("name")?.as_str().filter(|name| !name.is_empty())?;
+        let number = |key| person.get(key).and_then(Value::as_f64).map_or(f32::NAN, |number| number as f32);
+        let set = |key| person.get(key).and_then(Value::as_bool).unwrap_or(false);
+        let group = person.get("group").and_then(Value::as_u64).and_then(|group| group.try_into().ok());
+        let (fader, pan) = (number("fader"), number("pan"));
+        let person = Remembered {
+            name: cut_to_utf16(name, MAX_NAME_UNITS).to_owned(),
+            fader,
+            pan,
+            mute: set("mute"),
+            solo: set("solo"),
+            group,
+        };
+        Some(person.clamped())
+    });
+    people.take(MAX_REMEMBERED).collect()
 }
 
 /// The thread: does what is asked for until nobody can ask any more.

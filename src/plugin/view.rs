@@ -3,24 +3,33 @@
 //! Nothing here knows the host, the client's handle or a clock beyond egui's: every state can be
 //! shown in a test.
 
+mod control;
 mod delay;
 mod footer;
 mod header;
 mod meter;
 mod middle;
+mod servers;
 mod side;
+mod strip;
 pub mod theme;
 mod track;
 mod widgets;
 
+use std::sync::Arc;
+
 use egui::{Rect, Ui, UiBuilder, pos2};
 
 use self::meter::Ballistics;
+pub use self::servers::Looking;
+use self::servers::ServersPage;
 use super::html::{self, ChatLine};
 use super::params::{Levels, OutputChoice};
 use super::state::{SavedState, WindowSize};
-use crate::client::{ConnectionState, MeterReading, Settings, Snapshot};
+use super::user_file::{Change, UserData};
+use crate::client::{ConnectionState, Found, MeterReading, Move, Settings, Snapshot};
 use crate::protocol::Skill;
+use crate::units::ChannelId;
 
 /// Height of the header, in points.
 const HEADER_HEIGHT: f32 = 52.0;
@@ -47,6 +56,10 @@ pub struct Model<'a> {
     pub snapshot: &'a Snapshot,
     /// Settings, address and recents.
     pub saved: &'a SavedState,
+    /// What the user has in all projects.
+    pub user: &'a UserData,
+    /// Servers found up to now, while [`Drawn::looking`] asks for them.
+    pub found: Option<&'a Arc<Found>>,
     /// Values of the parameters.
     pub levels: Levels,
     /// What the output holds; `None` where nothing is to be chosen.
@@ -77,8 +90,8 @@ pub enum Action {
     Join(String),
     /// Leave the session, or stop trying.
     Leave,
-    /// Take this address off the recents.
-    Forget(String),
+    /// Change what the user has in all projects.
+    User(Change),
     /// Say this to everyone.
     Say(String),
     /// Accept the server's licence.
@@ -103,6 +116,12 @@ pub enum Action {
     Output(OutputChoice),
     /// End the bypass.
     EndBypass,
+    /// Hear this channel otherwise; a fader takes its group along.
+    Move(ChannelId, Move),
+    /// Put this channel's fader there, and no other of its group.
+    MoveAlone(ChannelId, f32),
+    /// Put this channel into a group, or none.
+    Group(ChannelId, Option<u8>),
     /// Zoom the window, 1.0 = 100 %.
     Zoom(f32),
 }
@@ -113,6 +132,8 @@ pub struct Drawn {
     pub actions: Vec<Action>,
     /// Something moves: the next frame is wanted soon.
     pub moving: bool,
+    /// What is to be found out about servers; `None`: nothing.
+    pub looking: Option<Looking>,
 }
 
 /// Pages of the side panel.
@@ -138,6 +159,7 @@ pub struct View {
     page: Page,
     /// In a narrow window: the side panel is shown in place of the middle.
     side_open: bool,
+    servers: ServersPage,
     /// Chat as received, and the same in plain text.
     chat: (Vec<String>, Vec<ChatLine>),
     welcome: (Option<String>, String),
@@ -160,6 +182,7 @@ impl View {
             message: String::new(),
             page,
             side_open: false,
+            servers: ServersPage::default(),
             chat: Default::default(),
             welcome: Default::default(),
             unread: 0,
@@ -181,7 +204,7 @@ impl View {
         }
         let mut actions = Vec::new();
         self.frame(ui, model, &mut actions);
-        Drawn { actions, moving }
+        Drawn { actions, moving, looking: self.looking(model) }
     }
 
     fn frame(&mut self, ui: &mut Ui, model: &Model<'_>, actions: &mut Vec<Action>) {

@@ -17,14 +17,65 @@ const MAX_AWAITED: usize = 8;
 /// Echoes that count for the median: what fits the window, and one for the edge.
 const MAX_RESULTS: usize = 5;
 
-/// Sends pings and measures their echoes.
+/// Pings that wait for their echo, and what the echoes told.
 #[derive(Clone, Debug)]
-pub(super) struct PingClock {
-    next: Time,
+pub(super) struct Echoes {
+    /// The median is that of this much time.
+    window: Duration,
     /// When each awaited ping left, oldest first.
     awaited: VecDeque<Time>,
     /// When echoes arrived and how long they took, oldest first.
     results: VecDeque<(Time, Duration)>,
+}
+
+impl Echoes {
+    /// Nothing sent, nothing heard.
+    pub(super) fn new(window: Duration) -> Self {
+        Self { window, awaited: VecDeque::new(), results: VecDeque::new() }
+    }
+
+    /// A ping leaves now and carries this time, in ms.
+    pub(super) fn send(&mut self, now: Time) -> u32 {
+        self.forget_old_results(now);
+        if self.awaited.len() == MAX_AWAITED {
+            self.awaited.pop_front();
+        }
+        self.awaited.push_back(now);
+        millis(now)
+    }
+
+    /// Takes an echo; how long it took if it answers an awaited ping. Others are ignored, so a peer cannot make numbers
+    /// up beyond choosing to answer late.
+    pub(super) fn receive(&mut self, now: Time, time_ms: u32) -> Option<Duration> {
+        let index = self.awaited.iter().position(|&sent| millis(sent) == time_ms)?;
+        let round_trip = now.since(self.awaited.remove(index)?);
+        self.forget_old_results(now);
+        if self.results.len() == MAX_RESULTS {
+            self.results.pop_front();
+        }
+        self.results.push_back((now, round_trip));
+        Some(round_trip)
+    }
+
+    /// Median round trip; `None` when nothing was echoed in the window before the last call.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        let mut times: Vec<Duration> = self.results.iter().map(|&(_, round_trip)| round_trip).collect();
+        times.sort_unstable();
+        times.get(times.len() / 2).copied()
+    }
+
+    fn forget_old_results(&mut self, now: Time) {
+        while self.results.front().is_some_and(|&(at, _)| now.since(at) > self.window) {
+            self.results.pop_front();
+        }
+    }
+}
+
+/// Pings the connected server.
+#[derive(Clone, Debug)]
+pub(super) struct PingClock {
+    next: Time,
+    echoes: Echoes,
     /// How long the last [`SLOW_OF`] took, oldest first.
     lately: VecDeque<Duration>,
 }
@@ -32,7 +83,7 @@ pub(super) struct PingClock {
 impl PingClock {
     /// The first ping is due at once.
     pub(super) fn new(now: Time) -> Self {
-        Self { next: now, awaited: VecDeque::new(), results: VecDeque::new(), lately: VecDeque::new() }
+        Self { next: now, echoes: Echoes::new(WINDOW), lately: VecDeque::new() }
     }
 
     /// When [`Self::poll_ping`] has something to do.
@@ -46,28 +97,16 @@ impl PingClock {
             return None;
         }
         self.next = now + PING_INTERVAL;
-        self.forget_old_results(now);
-        if self.awaited.len() == MAX_AWAITED {
-            self.awaited.pop_front();
-        }
-        self.awaited.push_back(now);
-        Some(ConnlessMessage::Ping { time_ms: millis(now) })
+        Some(ConnlessMessage::Ping { time_ms: self.echoes.send(now) })
     }
 
-    /// Takes an echo. What answers none of the awaited pings is ignored, so a peer cannot make
-    /// numbers up beyond choosing to answer late.
+    /// Takes an echo.
     pub(super) fn handle_echo(&mut self, now: Time, time_ms: u32) {
-        let Some(index) = self.awaited.iter().position(|&sent| millis(sent) == time_ms) else { return };
-        let Some(sent) = self.awaited.remove(index) else { return };
-        self.forget_old_results(now);
-        if self.results.len() == MAX_RESULTS {
-            self.results.pop_front();
-        }
-        self.results.push_back((now, now.since(sent)));
+        let Some(round_trip) = self.echoes.receive(now, time_ms) else { return };
         if self.lately.len() == SLOW_OF {
             self.lately.pop_front();
         }
-        self.lately.push_back(now.since(sent));
+        self.lately.push_back(round_trip);
     }
 
     /// The second slowest round trip of the last 10 s: one accident is none. `None` before the second.
@@ -79,15 +118,7 @@ impl PingClock {
 
     /// Median round trip of the last 2 s; `None` when nothing was echoed in that time.
     pub(super) fn round_trip(&self) -> Option<Duration> {
-        let mut times: Vec<Duration> = self.results.iter().map(|&(_, round_trip)| round_trip).collect();
-        times.sort_unstable();
-        times.get(times.len() / 2).copied()
-    }
-
-    fn forget_old_results(&mut self, now: Time) {
-        while self.results.front().is_some_and(|&(at, _)| now.since(at) > WINDOW) {
-            self.results.pop_front();
-        }
+        self.echoes.round_trip()
     }
 }
 
@@ -153,7 +184,7 @@ mod tests {
         (0..100).for_each(|i| {
             ping(&mut clock, at_ms(500 * i));
         });
-        assert_eq!(clock.awaited.len(), MAX_AWAITED);
+        assert_eq!(clock.echoes.awaited.len(), MAX_AWAITED);
         assert_eq!(clock.slow_round_trip(), None);
     }
 }

@@ -3,7 +3,7 @@
 use egui::{Align, Color32, Layout, Rect, Response, Ui, UiBuilder, vec2};
 
 use super::theme::{DARK, LARGE};
-use super::widgets::{body, button, caption, dot, elided, large};
+use super::widgets::{body, button, caption, dot, elided, large, toggle};
 use super::{Action, Model, View, delay, inside, is_busy};
 use crate::client::{ConnectionState, Delay, Snapshot};
 
@@ -23,11 +23,17 @@ impl View {
             ui.label(large("ulet"));
             ui.add_space(16.0);
             ui.spacing_mut().item_spacing.x = 8.0;
-            let right = 2.0 * NUMBER_WIDTH + 8.0 + 84.0 + 24.0 + if wide { 0.0 } else { 76.0 };
+            let right = 2.0 * NUMBER_WIDTH + 8.0 + 84.0 + 24.0 + if wide { 84.0 } else { 76.0 };
             let width = (ui.available_width() - right).max(80.0);
             let (well, _) = ui.allocate_exact_size(vec2(width, 32.0), egui::Sense::hover());
             address_well(ui, well, model.snapshot, &self.address, wide);
             ui.add_space(4.0);
+            if wide {
+                let servers = toggle(ui, "Servers", self.servers.open, DARK.pressed, vec2(76.0, 28.0));
+                if servers.on_hover_text("Find a session").clicked() {
+                    self.servers.open = !self.servers.open;
+                }
+            }
             self.join_or_leave(ui, model, actions);
             if !wide {
                 let text = if self.side_open { "Back" } else { "Panels" };

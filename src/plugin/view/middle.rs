@@ -1,25 +1,18 @@
 //! The middle: who is here, or the card that gets us there.
 
-use egui::{
-    Align, Color32, CornerRadius, Frame, Layout, Margin, Rect, RichText, ScrollArea, Stroke, Ui, UiBuilder,
-    vec2,
-};
+use egui::{Color32, Frame, Margin, Rect, RichText, ScrollArea, Stroke, Ui, UiBuilder, vec2};
 
-use super::meter::paint_level;
+use super::servers::ping_text;
+use super::strip::{self, Person};
 use super::theme::{BODY, DARK};
 use super::widgets::{body, button, caption, elided, field, large, main_button};
-use super::{Action, Model, SKILLS, View, inside};
-use crate::client::{ConnectionState, Failure, HostActivity};
-use crate::protocol::tables::{country, instrument_name};
-use crate::protocol::{ClientEntry, MAX_LEVEL};
+use super::{Action, Model, View, inside};
+use crate::client::{ConnectionState, Failure, HostActivity, Strip};
+use crate::plugin::user_file::Change;
 use crate::units::ChannelId;
 
-/// Width of a strip, in points.
-const STRIP_WIDTH: f32 = 88.0;
 /// Space between strips, in points.
 const STRIP_GAP: f32 = 8.0;
-/// Smallest height of a strip, in points: below it there is one row that scrolls sideways.
-const STRIP_MIN_HEIGHT: f32 = 300.0;
 /// Width of the card, in points.
 const CARD_WIDTH: f32 = 400.0;
 
@@ -29,6 +22,9 @@ impl View {
         inside(ui, UiBuilder::new(), inner, |ui| {
             if let Some(fault) = model.fault {
                 banner(ui, DARK.bad, fault);
+            }
+            if self.servers.open {
+                return self.servers_page(ui, model, actions);
             }
             match &model.snapshot.state {
                 ConnectionState::Connected { channel, .. } => self.session(ui, model, *channel, actions),
@@ -54,7 +50,7 @@ impl View {
             licence(ui, actions);
             return;
         }
-        strips(ui, model, own);
+        strips(ui, model, own, actions);
     }
 
     /// Not connected: address, why not, recents.
@@ -66,7 +62,7 @@ impl View {
         actions: &mut Vec<Action>,
     ) {
         ui.label(large("Join a session"));
-        ui.label(caption("Nothing is sent before you join."));
+        ui.label(caption("Nobody hears you before you join."));
         ui.add_space(4.0);
         ui.horizontal(|ui| {
             let width = ui.available_width() - 80.0 - 8.0;
@@ -85,7 +81,10 @@ impl View {
         if let Some(failure) = failure {
             ui.label(RichText::new(failure.to_string()).size(BODY).color(DARK.bad));
         }
-        if !model.saved.recents.is_empty() {
+        if button(ui, "Find a session…", 136.0).clicked() {
+            self.servers.open = true;
+        }
+        if !model.user.recents.is_empty() {
             ui.add_space(4.0);
             ui.label(caption("RECENT"));
             self.recents(ui, model, actions);
@@ -101,10 +100,17 @@ impl View {
         ui.spacing_mut().item_spacing.y = 4.0;
         // The card keeps its place: a long list scrolls inside of it.
         ScrollArea::vertical().max_height(148.0).show(ui, |ui| {
-            for address in &model.saved.recents {
+            for address in &model.user.recents {
                 ui.horizontal(|ui| {
                     let width = ui.available_width() - 24.0 - 8.0;
-                    let name = egui::Button::new((body(address), egui::Atom::grow())).truncate();
+                    let facts = model.found.and_then(|found| found.server(address));
+                    let (colour, ping) = ping_text(facts.and_then(|facts| facts.ping_ms));
+                    let players = facts.and_then(|facts| facts.clients).filter(|clients| *clients > 0);
+                    let players = players.map_or_else(String::new, |clients| format!("{clients} here"));
+                    let ping =
+                        caption(ping).color(if colour == DARK.control_edge { DARK.second } else { colour });
+                    let name = egui::Button::new((body(address), egui::Atom::grow(), caption(players), ping))
+                        .truncate();
                     let recent = ui.add_sized(vec2(width, 24.0), name);
                     if recent.on_hover_text("Join").clicked() {
                         self.address.clone_from(address);
@@ -114,7 +120,7 @@ impl View {
                     let forget =
                         ui.add_sized(vec2(24.0, 24.0), egui::Button::new(body("×").color(DARK.second)));
                     if forget.on_hover_text("Remove from the list").clicked() {
-                        actions.push(Action::Forget(address.clone()));
+                        actions.push(Action::User(Change::Forget(address.clone())));
                     }
                 });
             }
@@ -259,7 +265,7 @@ fn banner(ui: &mut Ui, colour: Color32, text: &str) {
 }
 
 /// Everyone who is here, we first.
-fn strips(ui: &mut Ui, model: &Model<'_>, own: ChannelId) {
+fn strips(ui: &mut Ui, model: &Model<'_>, own: ChannelId, actions: &mut Vec<Action>) {
     let snapshot = model.snapshot;
     if snapshot.clients.is_empty() {
         ui.label(caption("Waiting for the list of who is here…"));
@@ -268,75 +274,34 @@ fn strips(ui: &mut Ui, model: &Model<'_>, own: ChannelId) {
     let mut order: Vec<usize> = (0..snapshot.clients.len()).collect();
     order.sort_by_key(|&index| snapshot.clients[index].channel != own);
     let room = ui.available_size();
-    let pitch = STRIP_WIDTH + STRIP_GAP;
+    let pitch = strip::WIDTH + STRIP_GAP;
     let fit = (((room.x + STRIP_GAP) / pitch) as usize).max(1);
-    let rows = ((room.y + STRIP_GAP) / (STRIP_MIN_HEIGHT + STRIP_GAP)) as usize;
+    let rows = ((room.y + STRIP_GAP) / (strip::MIN_HEIGHT + STRIP_GAP)) as usize;
     let rows = order.len().div_ceil(fit).min(rows.max(1));
     let columns = order.len().div_ceil(rows).max(fit);
     let scrolls = columns > fit;
     let height = (room.y - if scrolls { 12.0 } else { 0.0 } - STRIP_GAP * (rows as f32 - 1.0)) / rows as f32;
+    let somebody_is_solo = snapshot.strips.iter().any(|strip| strip.solo);
     ScrollArea::horizontal().auto_shrink(false).show(ui, |ui| {
         ui.spacing_mut().item_spacing = vec2(STRIP_GAP, STRIP_GAP);
         for row in order.chunks(columns) {
             ui.horizontal_top(|ui| {
                 for &index in row {
                     let client = &snapshot.clients[index];
-                    let level = snapshot.levels.get(index).copied().unwrap_or(0);
-                    let muted_us = snapshot.muted_by.contains(&client.channel);
-                    strip(ui, client, client.channel == own, level, muted_us, height);
+                    let strip = snapshot.strips.iter().find(|strip| strip.channel == client.channel);
+                    // The list of people may be a moment ahead of the mix.
+                    let strip = strip.copied().unwrap_or_else(|| Strip::new(client.channel));
+                    let person = Person {
+                        client,
+                        strip,
+                        own: client.channel == own,
+                        level: snapshot.levels.get(index).copied().unwrap_or(0),
+                        mutes_us: snapshot.muted_by.contains(&client.channel),
+                        silent: strip.mute || (somebody_is_solo && !strip.solo),
+                    };
+                    strip::show(ui, &person, height, actions);
                 }
             });
-        }
-    });
-}
-
-/// One participant.
-fn strip(ui: &mut Ui, client: &ClientEntry, own: bool, level: u8, muted_us: bool, height: f32) {
-    let (rect, response) = ui.allocate_exact_size(vec2(STRIP_WIDTH, height), egui::Sense::hover());
-    let edge = if own { DARK.accent } else { DARK.edge };
-    ui.painter().rect(rect, CornerRadius::same(6), DARK.panel, (1.0, edge), egui::StrokeKind::Inside);
-    let info = &client.info;
-    let instrument = instrument_name(info.instrument).filter(|_| info.instrument != 0).unwrap_or("");
-    let code = country(info.country).map_or("", |row| if row.iso.is_empty() { row.name } else { row.iso });
-    let place =
-        [code, &info.city].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ");
-    let name = if info.name.is_empty() { format!("Channel {}", client.channel.0) } else { info.name.clone() };
-
-    let inner = rect.shrink2(vec2(8.0, 8.0));
-    let layout = Layout::top_down(Align::LEFT);
-    inside(ui, UiBuilder::new().layout(layout), inner, |ui| {
-        ui.spacing_mut().item_spacing.y = 1.0;
-        elided(ui, body(name.as_str()).strong());
-        elided(ui, caption(if instrument.is_empty() { " " } else { instrument }));
-        elided(ui, caption(if place.is_empty() { " " } else { place.as_str() }));
-        ui.add_space(7.0);
-        let foot = 18.0;
-        let meter = ui.available_rect_before_wrap();
-        let meter =
-            Rect::from_center_size(meter.center() - vec2(0.0, foot / 2.0), vec2(14.0, meter.height() - foot));
-        let colour = if level >= MAX_LEVEL { DARK.bad } else { DARK.ok };
-        paint_level(
-            ui,
-            meter,
-            usize::from(level.min(MAX_LEVEL)) * super::meter::STEPS / usize::from(MAX_LEVEL),
-            colour,
-        );
-        let (word, colour) = match (own, muted_us) {
-            (true, _) => ("you", DARK.accent),
-            (false, true) => ("mutes you", DARK.warn),
-            (false, false) => ("", DARK.second),
-        };
-        let font = egui::FontId::proportional(super::theme::SMALL);
-        ui.painter().text(inner.center_bottom(), egui::Align2::CENTER_BOTTOM, word, font, colour);
-    });
-    let skill = SKILLS.iter().find(|(skill, _)| *skill == info.skill && *skill != SKILLS[0].0);
-    response.on_hover_ui(|ui| {
-        for text in
-            [Some(name.as_str()), Some(instrument), skill.map(|(_, name)| *name), Some(place.as_str())]
-        {
-            if let Some(text) = text.filter(|text| !text.is_empty()) {
-                ui.label(body(text));
-            }
         }
     });
 }

@@ -43,7 +43,9 @@ pub struct Palette {
     pub bad: Color32,
     /// Something is muted, under white text.
     pub mute: Color32,
-    /// Text on `pressed` and `mute`.
+    /// Somebody is heard alone, under white text.
+    pub solo: Color32,
+    /// Text on `pressed`, `mute` and `solo`.
     pub white: Color32,
 }
 
@@ -65,6 +67,7 @@ pub const DARK: Palette = Palette {
     warn: hex(0xe2b64a),
     bad: hex(0xe5574f),
     mute: hex(0x7a3b38),
+    solo: hex(0x7d611a),
     white: hex(0xffffff),
 };
 
@@ -153,8 +156,13 @@ mod tests {
     fn text_is_readable_on_its_ground() {
         let p = &DARK;
         let grounds = [p.window, p.panel, p.panel_low, p.well];
-        let mut pairs =
-            vec![(p.white, p.pressed), (p.white, p.mute), (p.text, p.control), (p.second, p.well)];
+        let mut pairs = vec![
+            (p.white, p.pressed),
+            (p.white, p.mute),
+            (p.white, p.solo),
+            (p.text, p.control),
+            (p.second, p.well),
+        ];
         for text in [p.text, p.second, p.accent, p.ok, p.warn, p.bad] {
             pairs.extend(grounds.map(|ground| (text, ground)));
         }

@@ -1,6 +1,11 @@
 //! Small pieces that several parts of the window use.
 
-use egui::{Align, Color32, Layout, Response, RichText, Stroke, Ui, WidgetText, pos2, vec2};
+use std::f32::consts::TAU;
+
+use egui::{
+    Align, Color32, Layout, Painter, Pos2, Response, RichText, Shape, Stroke, Ui, Vec2, WidgetText, pos2,
+    vec2,
+};
 
 use super::theme::{BODY, DARK, LARGE, SMALL};
 
@@ -99,6 +104,26 @@ pub(super) fn paint_slider(ui: &Ui, response: &Response, share: f32, ground: Col
     if response.has_focus() {
         painter.circle_stroke(knob, RADIUS + 2.0, (1.5, DARK.accent));
     }
+}
+
+/// A five-pointed star around `centre`; fonts have none.
+pub(super) fn paint_star(painter: &Painter, centre: Pos2, radius: f32, colour: Color32) {
+    let at = |tenth: f32, radius: f32| centre + radius * Vec2::angled(TAU * (tenth / 10.0 - 0.25));
+    let inner = 0.45 * radius;
+    let pentagon = (0..5).map(|point| at(2.0 * point as f32 + 1.0, inner)).collect();
+    painter.add(Shape::convex_polygon(pentagon, colour, Stroke::NONE));
+    for point in 0..5 {
+        let tenth = 2.0 * point as f32;
+        let ray = vec![at(tenth, radius), at(tenth + 1.0, inner), at(tenth - 1.0, inner)];
+        painter.add(Shape::convex_polygon(ray, colour, Stroke::NONE));
+    }
+}
+
+/// A small triangle that points down, as long as `radius` from `centre`.
+pub(super) fn paint_downwards(painter: &Painter, centre: Pos2, radius: f32, colour: Color32) {
+    let corners = [vec2(-radius, -0.6 * radius), vec2(radius, -0.6 * radius), vec2(0.0, 0.8 * radius)];
+    let corners = corners.map(|corner| centre + corner).to_vec();
+    painter.add(Shape::convex_polygon(corners, colour, Stroke::NONE));
 }
 
 /// A coloured dot in a square as high as a line of text.

@@ -2,275 +2,18 @@
 //! something else, that a hand and a keyboard reach everything.
 #![cfg(feature = "plugin")]
 
-use egui::{Event, Modifiers, PointerButton, Pos2, Rect, Shape, vec2};
-use jamulet::client::{
-    Alignment, ConnectionState, Delay, Failure, HostActivity, MeterReading, Snapshot, Stats,
-};
-use jamulet::plugin::params::{Levels, OutputChoice};
-use jamulet::plugin::state::SavedState;
-use jamulet::plugin::view::{Action, Level, Model, View, theme};
-use jamulet::protocol::{ChannelInfo, ClientEntry, RecorderState, Skill};
-use jamulet::units::{BufferSize, ChannelId, FrameSize, Layout, Quality, StreamFormat};
+mod desk;
+mod servers;
+mod strips;
 
-/// A window of some size on a screen of some scale, with what it shows.
-struct Desk {
-    ctx: egui::Context,
-    view: View,
-    size: egui::Vec2,
-    scale: f32,
-    time_s: f64,
-    snapshot: Snapshot,
-    saved: SavedState,
-    levels: Levels,
-    output: Option<OutputChoice>,
-    meters: MeterReading,
-    fault: Option<&'static str>,
-}
-
-/// What one frame drew.
-struct Seen {
-    texts: Vec<Text>,
-    actions: Vec<Action>,
-    moving: bool,
-}
-
-/// A text on the screen.
-#[derive(Debug)]
-struct Text {
-    text: String,
-    rect: Rect,
-    clip: Rect,
-}
-
-impl Desk {
-    fn new(width: f32, height: f32) -> Self {
-        let ctx = egui::Context::default();
-        theme::apply(&ctx);
-        let mut saved = SavedState::default();
-        saved.settings.profile.name = "Ann".to_owned();
-        Self {
-            ctx,
-            view: View::new(&saved),
-            size: vec2(width, height),
-            scale: 1.0,
-            time_s: 0.0,
-            snapshot: Snapshot::default(),
-            saved,
-            levels: Levels::default(),
-            output: Some(OutputChoice::Mix),
-            meters: MeterReading::default(),
-            fault: None,
-        }
-    }
-
-    fn with(mut self, snapshot: Snapshot) -> Self {
-        self.snapshot = snapshot;
-        self
-    }
-
-    fn frame(&mut self, events: Vec<Event>) -> Seen {
-        self.time_s += 1.0 / 30.0;
-        let mut input = egui::RawInput {
-            screen_rect: Some(Rect::from_min_size(Pos2::ZERO, self.size)),
-            time: Some(self.time_s),
-            events,
-            ..egui::RawInput::default()
-        };
-        input.viewports.entry(egui::ViewportId::ROOT).or_default().native_pixels_per_point = Some(self.scale);
-        let mut drawn = None;
-        let model = Model {
-            snapshot: &self.snapshot,
-            saved: &self.saved,
-            levels: self.levels,
-            output: self.output,
-            meters: self.meters,
-            fault: self.fault,
-        };
-        let output = self.ctx.run_ui(input, |ui| drawn = Some(self.view.ui(ui, &model)));
-        let mut texts = Vec::new();
-        output.shapes.iter().for_each(|clipped| collect(&clipped.shape, clipped.clip_rect, &mut texts));
-        output.drop_without_applying_deltas();
-        let drawn = drawn.expect("a frame");
-        for action in &drawn.actions {
-            match action {
-                Action::Join(address) | Action::Address(address) => self.saved.address.clone_from(address),
-                Action::Settings(settings) => self.saved.settings.clone_from(settings),
-                Action::MuteMe(mute) => self.levels.mute_me = *mute,
-                Action::Output(output) => self.output = Some(*output),
-                _ => {}
-            }
-        }
-        Seen { texts, actions: drawn.actions, moving: drawn.moving }
-    }
-
-    /// A frame after everything has found its place.
-    fn look(&mut self) -> Seen {
-        (0..3).for_each(|_| drop(self.frame(Vec::new())));
-        self.frame(Vec::new())
-    }
-
-    /// Clicks on the text `label` and returns what came of it.
-    fn click(&mut self, label: &str) -> Vec<Action> {
-        let seen = self.look();
-        let text = seen.texts.iter().find(|text| text.text == label);
-        let position = text.unwrap_or_else(|| panic!("no {label:?} in {:?}", seen.words())).rect.center();
-        self.click_at(position)
-    }
-
-    fn click_at(&mut self, pos: Pos2) -> Vec<Action> {
-        let button = |pressed| Event::PointerButton {
-            pos,
-            button: PointerButton::Primary,
-            pressed,
-            modifiers: Modifiers::NONE,
-        };
-        let mut actions = self.frame(vec![Event::PointerMoved(pos)]).actions;
-        actions.extend(self.frame(vec![button(true)]).actions);
-        actions.extend(self.frame(vec![button(false)]).actions);
-        self.frame(vec![Event::PointerGone]);
-        actions
-    }
-
-    fn key(&mut self, key: egui::Key) -> Vec<Action> {
-        let event = |pressed| Event::Key {
-            key,
-            physical_key: None,
-            pressed,
-            repeat: false,
-            modifiers: Modifiers::NONE,
-        };
-        let mut actions = self.frame(vec![event(true)]).actions;
-        actions.extend(self.frame(vec![event(false)]).actions);
-        actions
-    }
-
-    fn type_text(&mut self, text: &str) {
-        self.frame(vec![Event::Text(text.to_owned())]);
-    }
-}
-
-impl Seen {
-    fn words(&self) -> Vec<&str> {
-        self.texts.iter().map(|text| text.text.as_str()).collect()
-    }
-
-    fn says(&self, part: &str) -> bool {
-        self.texts.iter().any(|text| text.text.contains(part))
-    }
-
-    fn at(&self, text: &str) -> Rect {
-        self.texts
-            .iter()
-            .find(|seen| seen.text == text)
-            .unwrap_or_else(|| panic!("no {text:?}: {:?}", self.words()))
-            .rect
-    }
-
-    /// No text is cut off, outside of the window, or on another one.
-    fn assert_tidy(&self, window: egui::Vec2, what: &str) {
-        let window = Rect::from_min_size(Pos2::ZERO, window);
-        for (index, text) in self.texts.iter().enumerate() {
-            // Glyph outlines may stand over by a fraction of a point.
-            let room = text.clip.intersect(window).expand(1.0);
-            assert!(room.contains_rect(text.rect), "{what}: cut off: {text:?}");
-            for other in &self.texts[index + 1..] {
-                let both = text.rect.shrink(1.5).intersect(other.rect.shrink(1.5));
-                assert!(!both.is_positive(), "{what}: {text:?} is on {other:?}");
-            }
-        }
-    }
-}
-
-fn collect(shape: &Shape, clip: Rect, texts: &mut Vec<Text>) {
-    match shape {
-        Shape::Vec(shapes) => shapes.iter().for_each(|shape| collect(shape, clip, texts)),
-        Shape::Text(text) if !text.galley.text().trim().is_empty() => {
-            let rect = text.galley.mesh_bounds.translate(text.pos.to_vec2());
-            texts.push(Text { text: shown(&text.galley), rect, clip });
-        }
-        _ => {}
-    }
-}
-
-/// The text as it is drawn: elided where it is.
-fn shown(galley: &egui::Galley) -> String {
-    let rows = galley.rows.iter().map(|row| row.glyphs.iter().map(|glyph| glyph.chr).collect::<String>());
-    rows.collect::<Vec<_>>().join(" ").trim().to_owned()
-}
-
-const SERVER: &str = "192.0.2.7:22124";
-
-fn connected() -> Snapshot {
-    let person = |channel, name: &str, instrument, country, city: &str| ClientEntry {
-        channel: ChannelId(channel),
-        info: ChannelInfo { country, instrument, skill: Skill::EXPERT, name: name.into(), city: city.into() },
-    };
-    Snapshot {
-        state: ConnectionState::Connected { server: SERVER.parse().expect("address"), channel: ChannelId(1) },
-        address: "jam.example.org".into(),
-        clients: vec![
-            person(0, "Kofi", 2, 83, "Accra"),
-            person(1, "Ann", 8, 74, "Lyon"),
-            person(4, "Maximiliane-Luise", 38, 179, "Llanfairpwllgwyngyll"),
-        ],
-        levels: vec![5, 7, 9],
-        muted_by: vec![ChannelId(4)],
-        chat: vec![r#"<font color="red">(08:02:11 PM) <b>Kofi</b></font> loud &amp; <b>clear</b>"#.into()],
-        welcome: Some("<b>Friday band</b>, 20:00.<br>Wear headphones.".into()),
-        recorder: RecorderState::Recording,
-        server_version: Some("3.9.1".into()),
-        ping_ms: Some(14.4),
-        delay: Some(Delay {
-            host_ms: 5.3,
-            resampling_ms: 0.7,
-            framing_ms: 2.7,
-            pacing_ms: 0.0,
-            codec_ms: 5.3,
-            network_ms: 14.4,
-            my_buffer_ms: 4.4,
-            server_buffer_ms: 6.7,
-            jamulus_ms: 31.2,
-        }),
-        format: Some(StreamFormat::stock(FrameSize::Samples128, Layout::Stereo, Quality::Normal)),
-        alignment: Alignment::Exact(22.71),
-        client_buffer_frames: 3,
-        server_buffer_frames: Some(4),
-        stats: Stats { lost: 12, late: 2, ..Stats::default() },
-        upstream_kbps: 486.4,
-        ..Snapshot::default()
-    }
-}
-
-fn state(state: ConnectionState) -> Snapshot {
-    Snapshot { state, address: "jam.example.org".into(), ..Snapshot::default() }
-}
-
-/// Every state that the window can be in, by name.
-fn states() -> Vec<(&'static str, Snapshot)> {
-    let server = SERVER.parse().expect("address");
-    let mut licence = connected();
-    licence.licence_required = true;
-    let mut idle_host = connected();
-    idle_host.host = HostActivity::Stopped;
-    let mut rendering = connected();
-    rendering.host = HostActivity::Rendering;
-    let mut bursts = connected();
-    bursts.host = HostActivity::Bursts;
-    vec![
-        ("empty", Snapshot::default()),
-        ("resolving", state(ConnectionState::Resolving)),
-        ("connecting", state(ConnectionState::Connecting { server })),
-        ("no answer", state(ConnectionState::Failed(Failure::NoAnswer { server }))),
-        ("lost", state(ConnectionState::Waiting(Failure::TimedOut { server }))),
-        ("full", state(ConnectionState::Failed(Failure::ServerFull { server }))),
-        ("connected", connected()),
-        ("licence", licence),
-        ("host idle", idle_host),
-        ("rendering", rendering),
-        ("bursts", bursts),
-        ("feedback", Snapshot { feedback: true, ..connected() }),
-    ]
-}
+use desk::{Desk, Seen, connected, state, states};
+use egui::{Event, Pos2, Rect, vec2};
+use jamulet::client::{Alignment, ConnectionState, Delay, MeterReading, Snapshot};
+use jamulet::plugin::params::OutputChoice;
+use jamulet::plugin::user_file::Change;
+use jamulet::plugin::view::{Action, Level, View};
+use jamulet::protocol::{ChannelInfo, ClientEntry};
+use jamulet::units::{BufferSize, ChannelId, Quality};
 
 #[test]
 fn every_state_is_tidy_at_every_size_and_scale() {
@@ -279,7 +22,7 @@ fn every_state_is_tidy_at_every_size_and_scale() {
             for scale in [1.0, 1.5, 2.0] {
                 let mut desk = Desk::new(width, height).with(snapshot.clone());
                 desk.scale = scale;
-                desk.saved.recents =
+                desk.user.recents =
                     vec!["jam.example.org".into(), "a-rather-long-name.of-a.server.example.com:22999".into()];
                 let what = format!("{name} {width}×{height} @{scale}");
                 desk.look().assert_tidy(desk.size, &what);
@@ -369,12 +112,6 @@ fn a_bypass_is_said_and_ended_here() {
 }
 
 #[test]
-fn our_own_strip_comes_first() {
-    let seen = Desk::new(960.0, 600.0).with(connected()).look();
-    assert!(seen.at("Ann").left() < seen.at("Kofi").left());
-}
-
-#[test]
 fn numbers_that_change_move_nothing() {
     let mut desk = Desk::new(960.0, 600.0).with(connected());
     let before = desk.look();
@@ -398,9 +135,9 @@ fn a_server_is_joined_by_typing_by_recents_and_left_by_the_button() {
     desk.click_at(hint.rect.center());
     desk.type_text("jam.example.org ");
     assert_eq!(desk.key(egui::Key::Enter), [Action::Join("jam.example.org".into())]);
-    desk.saved.recents = vec!["old.example.org".into()];
+    desk.user.recents = vec!["old.example.org".into()];
     assert_eq!(desk.click("old.example.org"), [Action::Join("old.example.org".into())]);
-    assert_eq!(desk.click("×"), [Action::Forget("old.example.org".into())]);
+    assert_eq!(desk.click("×"), [Action::User(Change::Forget("old.example.org".into()))]);
     desk.snapshot = state(ConnectionState::Resolving);
     assert_eq!(desk.click("Cancel"), [Action::Leave]);
     desk.snapshot = connected();
