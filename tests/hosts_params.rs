@@ -248,17 +248,23 @@ fn slots_stay_with_people_and_newcomers_get_no_old_value() -> Result<()> {
             ann.leave()?;
             me.wait_for("Ann's leaving", |snapshot| snapshot.names() == ["Me", "Bob"])?;
             assert_eq!(in_strip(&me.snapshot()?, "Bob", "slot"), Some(1.0), "{format:?}");
-            ann.join()?;
-            let snapshot =
-                me.wait_for("Ann's return", |snapshot| in_strip(snapshot, "Ann", "slot") == Some(0.0))?;
-            assert_eq!(in_strip(&snapshot, "Ann", "fader"), Some(100.0), "{format:?}");
+            let mut cay = player(Format::Clap, 3, &address, "Cay", 770.0)?;
+            cay.join()?;
+            let snapshot = me.wait_for("Cay", |snapshot| in_strip(snapshot, "Cay", "slot") == Some(0.0))?;
+            assert_eq!(in_strip(&snapshot, "Cay", "fader"), Some(100.0), "{format:?}");
             assert!(!is_anybody_muted(&snapshot), "{format:?}");
             // The same value again changes nothing, another one does.
             me.automate("Strip 1 fader", 0.2)?;
             me.play_on(12_000)?;
-            assert_eq!(in_strip(&me.snapshot()?, "Ann", "fader"), Some(100.0), "{format:?}");
+            assert_eq!(in_strip(&me.snapshot()?, "Cay", "fader"), Some(100.0), "{format:?}");
             me.automate("Strip 1 fader", 0.3)?;
-            me.wait_for("the next movement", |snapshot| in_strip(snapshot, "Ann", "fader") == Some(30.0))?;
+            me.wait_for("the next movement", |snapshot| in_strip(snapshot, "Cay", "fader") == Some(30.0))?;
+            // Who comes back is heard as before, by name.
+            ann.join()?;
+            let snapshot =
+                me.wait_for("Ann's return", |snapshot| in_strip(snapshot, "Ann", "slot") == Some(2.0))?;
+            assert_eq!(in_strip(&snapshot, "Ann", "fader"), Some(20.0), "{format:?}");
+            assert!(is_anybody_muted(&snapshot), "{format:?}");
         }
         Ok(())
     })
