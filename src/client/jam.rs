@@ -269,11 +269,10 @@ impl Jam {
             }
             if self.place.holds_back(frame.quiet) {
                 self.counts.held_back += 1;
-                self.silence_clock = SilenceClock::from(now + patience);
-                continue;
+            } else {
+                self.aligner.note_departure(now, frame.number, self.departures);
+                self.send_frame(now, &frame.bytes, send);
             }
-            self.aligner.note_departure(now, frame.number, self.departures);
-            self.send_frame(now, &frame.bytes, send);
             self.silence_clock = SilenceClock::from(now + patience);
         }
     }

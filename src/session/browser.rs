@@ -114,7 +114,7 @@ impl Browser {
     /// Asks this directory, and forgets what another one has told.
     pub fn ask(&mut self, now: Time, directory: SocketAddr) {
         if self.directory != Some(directory) {
-            self.set_list(now, Vec::new());
+            self.set_list(now, []);
             self.directory = Some(directory);
             self.state = ListState::Asked;
         }
@@ -127,7 +127,7 @@ impl Browser {
     pub fn ask_nobody(&mut self, now: Time) {
         self.directory = None;
         self.state = ListState::Idle;
-        self.set_list(now, Vec::new());
+        self.set_list(now, []);
     }
 
     /// Looks at these servers beside the list, and no longer at others; at most [`MAX_WATCHED`].
@@ -146,11 +146,10 @@ impl Browser {
     /// Wants to know a server's welcome text, too: the user looks at it.
     pub fn examine(&mut self, address: SocketAddr) {
         self.examined = Some(address);
-        let Some(server) = self.servers.iter_mut().find(|server| server.facts.address == address) else {
-            return;
-        };
-        server.welcome_asked = 0;
-        server.ask_for_welcome(&mut self.outbox);
+        if let Some(index) = self.find(address) {
+            self.servers[index].welcome_asked = 0;
+            self.servers[index].ask_for_welcome(&mut self.outbox);
+        }
     }
 
     /// How far the list is.
@@ -173,16 +172,14 @@ impl Browser {
         match message {
             ConnlessMessage::ServerList(list) if self.is_directory(from) => {
                 self.state = ListState::Complete;
-                let list = list.into_iter().map(|entry| from_entry(entry, from));
-                self.set_list(now, list.filter(|facts| can_be_asked(facts.address)).collect());
+                self.set_list(now, list.into_iter().map(|entry| from_entry(entry, from)));
                 true
             }
             ConnlessMessage::ReducedServerList(list)
                 if self.is_directory(from) && self.state != ListState::Complete =>
             {
                 self.state = ListState::Reduced;
-                let list = list.into_iter().map(|entry| from_reduced(entry, from));
-                self.set_list(now, list.filter(|facts| can_be_asked(facts.address)).collect());
+                self.set_list(now, list.into_iter().map(|entry| from_reduced(entry, from)));
                 true
             }
             other => {
@@ -242,10 +239,11 @@ impl Browser {
         self.servers.iter().position(|server| server.facts.address == address)
     }
 
-    /// Takes a list; what servers have told about themselves stays.
-    fn set_list(&mut self, now: Time, list: Vec<ServerFacts>) {
+    /// Takes a list, as far as its servers can be asked; what they have told about themselves stays.
+    fn set_list(&mut self, now: Time, list: impl IntoIterator<Item = ServerFacts>) {
         let mut listed: Vec<Server> = Vec::new();
-        for facts in list.into_iter().take(MAX_LISTED) {
+        let list = list.into_iter().filter(|facts| can_be_asked(facts.address));
+        for facts in list.take(MAX_LISTED) {
             if listed.iter().any(|server| server.facts.address == facts.address) {
                 continue;
             }

@@ -111,9 +111,10 @@ impl PingClock {
 
     /// The second slowest round trip of the last 10 s: one accident is none. `None` before the second.
     pub(super) fn slow_round_trip(&self) -> Option<Duration> {
-        let mut times: Vec<Duration> = self.lately.iter().copied().collect();
-        times.sort_unstable();
-        times.iter().rev().nth(1).copied()
+        let [_, second] = self.lately.iter().copied().map(Some).fold([None; 2], |[slowest, second], time| {
+            if time > slowest { [time, slowest] } else { [slowest, second.max(time)] }
+        });
+        second
     }
 
     /// Median round trip of the last 2 s; `None` when nothing was echoed in that time.

@@ -11,14 +11,15 @@ use egui::{
 
 use super::theme::{DARK, SMALL};
 use super::widgets::{
-    body, button, caption, elided, field, large, main_button, paint_downwards, paint_star, toggle,
+    body, button, caption, elided, field, instrument_text, large, listed, main_button, paint_downwards,
+    paint_star, toggle,
 };
 use super::{Action, Model, View, inside, is_busy};
 use crate::client::{Found, ListState, PUBLIC_DIRECTORIES, Search, ServerFacts};
 use crate::plugin::html::{clean, one_line, plain_text};
 use crate::plugin::state::is_address;
 use crate::plugin::user_file::{Change, UserData};
-use crate::protocol::tables::{country, instrument_name};
+use crate::protocol::tables::country;
 
 /// Height of a server that nobody is on, in points.
 const ROW_HEIGHT: f32 = 26.0;
@@ -93,7 +94,6 @@ struct Row {
     players: String,
     ping_ms: Option<f32>,
     clients: Option<u8>,
-    favourite: bool,
 }
 
 impl View {
@@ -124,12 +124,12 @@ impl View {
         if self.servers.adding.is_some() {
             self.add_directory(ui, actions);
         }
-        self.filter_and_state(ui, model, actions);
+        self.filter_and_state(ui, model);
         let has_chosen = self.servers.chosen_row().is_some();
         let details = if has_chosen { DETAILS_HEIGHT + 8.0 } else { 0.0 };
         let room = ui.available_rect_before_wrap();
         let list = Rect::from_min_max(room.min, pos2(room.right(), room.bottom() - details));
-        inside(ui, UiBuilder::new().id_salt("list"), list, |ui| self.list(ui, now_s, actions));
+        inside(ui, UiBuilder::new().id_salt("list"), list, |ui| self.list(ui, model.user, now_s, actions));
         if has_chosen {
             let below = Rect::from_min_max(pos2(room.left(), room.bottom() - DETAILS_HEIGHT), room.max);
             inside(ui, UiBuilder::new().id_salt("details"), below, |ui| self.details(ui, model, actions));
@@ -193,7 +193,7 @@ impl View {
         }
     }
 
-    fn filter_and_state(&mut self, ui: &mut Ui, model: &Model<'_>, actions: &mut Vec<Action>) {
+    fn filter_and_state(&mut self, ui: &mut Ui, model: &Model<'_>) {
         ui.horizontal(|ui| {
             let width = (ui.available_width() * 0.5).min(240.0);
             let hint = "filter; # for occupied ones";
@@ -203,10 +203,9 @@ impl View {
             let (colour, text) = self.servers.state_text(model.found.map(|found| &**found), model.user);
             ui.add(Label::new(caption(text).color(colour)).wrap());
         });
-        let _ = actions;
     }
 
-    fn list(&mut self, ui: &mut Ui, now_s: f64, actions: &mut Vec<Action>) {
+    fn list(&mut self, ui: &mut Ui, user: &UserData, now_s: f64, actions: &mut Vec<Action>) {
         let page = &mut self.servers;
         let columns = Columns::of(ui.available_rect_before_wrap());
         page.heads(ui, &columns);
@@ -219,7 +218,7 @@ impl View {
             for index in shown {
                 let row = &page.rows[index];
                 let is_chosen = page.chosen.as_ref() == Some(&row.join);
-                let clicked = row.show(ui, &columns, is_chosen, actions);
+                let clicked = row.show(ui, &columns, is_chosen, row.is_favourite(user), actions);
                 if clicked {
                     chosen = Some(row.join.clone());
                 }
@@ -242,6 +241,7 @@ impl View {
             .address
             .zip(model.found)
             .and_then(|(address, found)| found.servers.iter().find(|facts| facts.address == address));
+        let favourite = row.is_favourite(model.user);
         let rect = ui.max_rect();
         ui.painter().rect(rect, 6.0, DARK.panel, (1.0, DARK.edge), egui::StrokeKind::Inside);
         let mut join = false;
@@ -254,13 +254,13 @@ impl View {
                 });
                 let star = toggle(
                     ui,
-                    if row.favourite { "Favourite" } else { "Keep" },
-                    row.favourite,
+                    if favourite { "Favourite" } else { "Keep" },
+                    favourite,
                     DARK.pressed,
                     vec2(84.0, 28.0),
                 );
                 if star.on_hover_text("Keep it among your own servers").clicked() {
-                    let change = if row.favourite { Change::Disfavour } else { Change::Favour };
+                    let change = if favourite { Change::Disfavour } else { Change::Favour };
                     actions.push(Action::User(change(row.join.clone())));
                 }
                 join = main_button(ui, "Join", 88.0).clicked();
@@ -269,9 +269,7 @@ impl View {
             ScrollArea::vertical().auto_shrink(false).id_salt("details").show(ui, |ui| {
                 let version = facts.and_then(|facts| facts.version.as_deref()).map(clean).unwrap_or_default();
                 let version = if version.is_empty() { String::new() } else { format!("version {version}") };
-                let parts = [row.join.as_str(), &row.place, &version];
-                let line: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-                ui.label(caption(line.join(" · ")));
+                ui.label(caption(listed(&[&row.join, &row.place, &version], " · ")));
                 if let Some(facts) = facts {
                     facts.people.iter().for_each(|person| {
                         ui.label(body(person_text(person)));
@@ -298,12 +296,11 @@ impl ServersPage {
 
     /// Takes over what was found since the last frame. The order stays until nobody points at the list.
     fn follow(&mut self, model: &Model<'_>, now_s: f64) {
-        let is_favourite = |join: &String| model.user.favourites.contains(join);
         let same = match (&self.source, model.found) {
             (Some(before), Some(now)) => Arc::ptr_eq(before, now),
             (before, now) => before.is_none() && now.is_none(),
         };
-        if same && self.rows.iter().all(|row| row.favourite == is_favourite(&row.join)) {
+        if same {
             return;
         }
         self.source = model.found.cloned();
@@ -325,7 +322,6 @@ impl ServersPage {
                 .map(|facts| Row::new(facts.address.to_string(), Some(facts)))
                 .collect()
         };
-        self.rows.iter_mut().for_each(|row| row.favourite = is_favourite(&row.join));
         let known = self.rows.iter().filter(|row| before.contains(&row.join)).count();
         let place = |join: &String| before.iter().position(|known| known == join).unwrap_or(usize::MAX);
         self.rows.sort_by_cached_key(|row| place(&row.join));
@@ -464,18 +460,12 @@ impl Row {
                 players: String::new(),
                 ping_ms: None,
                 clients: None,
-                favourite: false,
             };
         };
         let name = clean(&facts.name);
         let name = if name.is_empty() { clean(&join) } else { name };
         let country = country(facts.country).map_or("", |country| country.name);
-        let city = clean(&facts.city);
-        let place = [city.as_str(), country]
-            .into_iter()
-            .filter(|part| !part.is_empty())
-            .collect::<Vec<_>>()
-            .join(", ");
+        let place = listed(&[&clean(&facts.city), country], ", ");
         let named =
             facts.people.iter().map(|person| clean(&person.info.name)).filter(|name| !name.is_empty());
         let players = match (facts.clients, facts.max_clients) {
@@ -492,12 +482,22 @@ impl Row {
             players,
             ping_ms: facts.ping_ms,
             clients: facts.clients,
-            favourite: false,
         }
     }
 
+    fn is_favourite(&self, user: &UserData) -> bool {
+        user.favourites.contains(&self.join)
+    }
+
     /// Shows it, and tells whether it was clicked.
-    fn show(&self, ui: &mut Ui, columns: &Columns, chosen: bool, actions: &mut Vec<Action>) -> bool {
+    fn show(
+        &self,
+        ui: &mut Ui,
+        columns: &Columns,
+        chosen: bool,
+        favourite: bool,
+        actions: &mut Vec<Action>,
+    ) -> bool {
         let height = if self.people.is_empty() { ROW_HEIGHT } else { TALL_ROW_HEIGHT };
         let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::hover());
         if !ui.is_rect_visible(rect) {
@@ -524,7 +524,7 @@ impl Row {
         };
         let top = y - 8.0;
         let mut name = columns.name;
-        if self.favourite {
+        if favourite {
             paint_star(painter, pos2(name.0 + 6.0, y - 0.5), 6.5, DARK.warn);
             name.0 += 17.0;
         }
@@ -604,9 +604,7 @@ fn person_text(person: &crate::protocol::ClientEntry) -> String {
     let info = &person.info;
     let name = one_line(&clean(&info.name));
     let name = if name.is_empty() { "Somebody".to_owned() } else { name };
-    let instrument = instrument_name(info.instrument).filter(|_| info.instrument != 0).unwrap_or_default();
     let country = country(info.country).map_or("", |country| country.name);
     let city = clean(&info.city);
-    let about: Vec<&str> = [instrument, &city, country].into_iter().filter(|part| !part.is_empty()).collect();
-    if about.is_empty() { name } else { format!("{name} · {}", about.join(" · ")) }
+    listed(&[&name, instrument_text(info.instrument), &city, country], " · ")
 }

@@ -5,11 +5,11 @@ use egui::{Align, CornerRadius, FontId, Layout, Popup, Rect, StrokeKind, Ui, UiB
 use super::control::{Axis, Control};
 use super::meter::{STEPS, paint_level};
 use super::theme::{BODY, DARK, SMALL};
-use super::widgets::{body, caption, elided, toggle};
+use super::widgets::{body, caption, elided, instrument_text, listed, toggle};
 use super::{Action, SKILLS, inside};
 use crate::client::{FADER_MAX, GROUPS, Move, Strip};
 use crate::plugin::html::clean;
-use crate::protocol::tables::{country, instrument_name};
+use crate::protocol::tables::country;
 use crate::protocol::{ClientEntry, MAX_LEVEL};
 use crate::units::{ChannelId, fader_gain, gain_to_db};
 
@@ -59,17 +59,11 @@ impl Person<'_> {
         if name.is_empty() { format!("Channel {}", self.channel().0) } else { name }
     }
 
-    fn instrument(&self) -> &'static str {
-        let instrument = self.client.info.instrument;
-        instrument_name(instrument).filter(|_| instrument != 0).unwrap_or("")
-    }
-
     fn place(&self) -> String {
         let info = &self.client.info;
         let code =
             country(info.country).map_or("", |row| if row.iso.is_empty() { row.name } else { row.iso });
-        let parts = [code, &clean(&info.city)];
-        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ")
+        listed(&[code, &clean(&info.city)], " · ")
     }
 }
 
@@ -99,7 +93,8 @@ pub(super) fn show(ui: &mut Ui, person: &Person<'_>, height: f32, actions: &mut 
 
 /// Name, instrument, place and mark; more of it when pointed at.
 fn who(ui: &mut Ui, person: &Person<'_>) {
-    let (name, instrument, place) = (person.name(), person.instrument(), person.place());
+    let (name, instrument, place) =
+        (person.name(), instrument_text(person.client.info.instrument), person.place());
     ui.spacing_mut().item_spacing.y = 1.0;
     let colour = if person.silent { DARK.second } else { DARK.text };
     elided(ui, body(name.as_str()).strong().color(colour));

@@ -8,6 +8,7 @@ use egui::{
 };
 
 use super::theme::{BODY, DARK, LARGE, SMALL};
+use crate::protocol::tables::instrument_name;
 
 /// Small grey text.
 pub(super) fn caption(text: impl Into<String>) -> RichText {
@@ -22,6 +23,17 @@ pub(super) fn body(text: impl Into<String>) -> RichText {
 /// Large text.
 pub(super) fn large(text: impl Into<String>) -> RichText {
     RichText::new(text).size(LARGE).color(DARK.text)
+}
+
+/// What is known of somebody or something, in one line: `parts` without those that are empty, between `separator`s.
+pub(super) fn listed(parts: &[&str], separator: &str) -> String {
+    let known: Vec<&str> = parts.iter().copied().filter(|part| !part.is_empty()).collect();
+    known.join(separator)
+}
+
+/// The name of an instrument; empty where none is told or known.
+pub(super) fn instrument_text(instrument: u32) -> &'static str {
+    instrument_name(instrument).filter(|_| instrument != 0).unwrap_or_default()
 }
 
 /// A text that says all of itself when pointed at, and is cut with `…` where it does not fit.
